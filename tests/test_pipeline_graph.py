@@ -1,0 +1,136 @@
+"""dvc.yaml, params.yaml, the lists in vared/runs.py and the notebooks agree."""
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from vared.cli import profile_runs
+from vared.notebooks import declared_parameters, is_stripped
+from vared.runs import EVALUATION_FILES, TRAINING_FILES, results_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PARAMETERS = yaml.safe_load((ROOT / "params.yaml").read_text())
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+# Imported by training or evaluation, but without influence on a number: containers, names, files, console.
+HARMLESS = {
+    "vared/__init__.py", "vared/checkpoints.py", "vared/data/__init__.py", "vared/data/class_names.py",
+    "vared/data/list_files.py", "vared/data/records.py", "vared/data/scanning.py", "vared/history.py", "vared/runs.py",
+    "vared/scratch.py", "vared/specialized.py", "vared/tasks/__init__.py", "vared/torchvision_operators.py",
+}  # fmt: skip
+
+
+def dependencies(stage: str) -> list[str]:
+    return STAGES[stage]["do"]["deps"]
+
+
+def outputs(stage: str) -> list[str]:
+    entries = STAGES[stage]["do"].get("outs", []) + STAGES[stage]["do"].get("metrics", [])
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+
+
+def imported(path: str) -> set[str]:
+    """Files of the package that `path` imports, directly or not."""
+    found, todo = set(), [path]
+    while todo:
+        current = todo.pop()
+        if current in found:
+            continue
+        found.add(current)
+        for node in ast.walk(ast.parse((ROOT / current).read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").split(".")[0] == "vared":
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names if alias.name.split(".")[0] == "vared"]
+            for name in names:
+                for candidate in (f"{name.replace('.', '/')}.py", f"{name.replace('.', '/')}/__init__.py"):
+                    if (ROOT / candidate).exists():
+                        todo.append(candidate)
+    return found
+
+
+def test_every_file_that_changes_numbers_is_a_dependency():
+    training = imported("vared/experiments.py") - HARMLESS - set(EVALUATION_FILES)
+    assert training == set(TRAINING_FILES)
+    evaluation = imported("vared/protocol.py") - HARMLESS
+    assert evaluation == set(TRAINING_FILES) | set(EVALUATION_FILES)
+
+
+def test_stages_watch_the_lists_of_the_fingerprints():
+    package = [[name for name in dependencies(stage) if name.startswith("vared/")] for stage in ("train", "evaluate")]
+    assert package == [list(TRAINING_FILES), list(EVALUATION_FILES)]
+    assert set(TRAINING_FILES + EVALUATION_FILES) <= set(dependencies("runs_ahead"))
+
+
+def test_dependencies_that_lie_in_git_exist():
+    for stage in STAGES:
+        for name in dependencies(stage):
+            if "$" not in name:
+                assert (ROOT / name).exists(), f"stage {stage} depends on {name}"
+
+
+def test_active_profiles_and_runs_agree():
+    expected = {}
+    for profile, folder in PARAMETERS["active"].items():
+        assert Path(folder) == results_folder(Path(), profile)
+        expected |= PARAMETERS["run_lists"][profile]
+    assert PARAMETERS["runs"] == expected
+    assert set(PARAMETERS["run_lists"]) <= set(PARAMETERS["profiles"])
+
+
+@pytest.mark.parametrize("profile", PARAMETERS["run_lists"])
+def test_every_run_of_a_profile_is_a_word_with_a_stride(profile):
+    from vared.runs import parse_run
+
+    for word in profile_runs(ROOT, profile):
+        assert parse_run(word).frames in PARAMETERS["profiles"][profile]["sampling"]["stride"]
+
+
+@pytest.mark.parametrize("profile", PARAMETERS["run_lists"])
+def test_the_recipe_of_a_profile_can_train(profile):
+    from vared.training import Recipe
+
+    Recipe(seed=0, **PARAMETERS["profiles"][profile]["training"])
+
+
+def test_committed_outputs_are_not_cached_and_cached_ones_stay_out_of_git():
+    for stage, content in STAGES.items():
+        for entry in content["do"].get("outs", []) + content["do"].get("metrics", []):
+            name = entry if isinstance(entry, str) else next(iter(entry))
+            cached = isinstance(entry, str) or entry[name].get("cache", True)
+            assert cached == name.startswith("data/"), f"stage {stage}: {name}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_says_what_its_stage_reads_and_writes(path):
+    header = nbformat.read(path, as_version=4).cells[0].source.splitlines()
+    lines = {line.split("**")[1]: line for line in header if line.startswith("- **")}
+    assert list(lines) == ["Question", "Thesis section", "Reads", "Writes"]
+    stage = path.stem
+    sources = {"vared/reporting.py", f"notebooks/{stage}.ipynb", "data/${key}/identity.json"}
+    reads = {name.replace("${item}/", "") for name in dependencies(stage) if name not in sources}
+    writes = {name.replace("${item}/", "") for name in outputs(stage)} - {f"notebooks/{stage}.ipynb"}
+    assert set(lines["Reads"].split("`")[1::2]) == reads
+    assert set(lines["Writes"].split("`")[1::2]) == writes
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_short_stripped_and_runs_for_any_profile(path):
+    assert is_stripped(path), "run: vared notebook strip"
+    notebook = nbformat.read(path, as_version=4)
+    assert declared_parameters(notebook) == {"profile": "embedded", "write": False}
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    tree = ast.parse("\n".join(code))
+    kinds = [type(node) for node in ast.walk(tree)]
+    assert len(notebook.cells) <= 20 and sum(len(source.splitlines()) for source in code) <= 120
+    assert ast.ClassDef not in kinds and kinds.count(ast.FunctionDef) <= 1
+    assert not any("../" in source or source.lstrip().startswith(("%", "!")) for source in code)
+
+
+def test_every_notebook_is_the_source_of_a_stage():
+    assert {path.stem for path in NOTEBOOKS} == {name for name in STAGES if name.startswith(("table_", "figure_"))}

@@ -1,0 +1,57 @@
+"""What `vared repro smoke` left under build/smoke: `make test` runs this after the smoke pipeline."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+
+from vared.cli import profile_runs
+
+ROOT = Path(__file__).resolve().parents[1]
+COPY = ROOT / "build" / "smoke"
+RESULTS = COPY / "results" / "smoke"
+
+pytestmark = pytest.mark.smoke
+
+
+def test_every_run_is_there_with_all_its_variants():
+    runs = pd.read_csv(RESULTS / "runs.csv")
+    assert set(runs["run"]) == set(profile_runs(ROOT, "smoke"))
+    variants = runs.groupby("network")["variant"].agg(set)
+    assert variants["static"] == {"static", "static_equal_epochs"}
+    assert variants["dynamic"] == {"before_finetuning", "dynamic", "mean_policy", "random_policy"}
+    assert runs["clip1_top1"].between(0, 100).all()
+    assert (runs["gflops_avg"] <= runs["gflops_static"] * (1 + 1e-6)).all()
+    assert (runs["gflops_min"] <= runs["gflops_avg"] + 1e-6).all()
+    assert (runs["gflops_avg"] <= runs["gflops_max"] + 1e-6).all()
+
+
+@pytest.mark.parametrize("name", ["tables/table_4_1", "figures/figure_4_1", "figures/figure_4_2"])
+def test_every_table_and_figure_is_written_with_its_notebook(name):
+    assert "Profile: smoke" in (RESULTS / f"{name}.md").read_text()
+    assert len(pd.read_csv(RESULTS / f"{name}.csv"))
+    notebook = nbformat.read(RESULTS / "notebooks" / f"{Path(name).name}.ipynb", as_version=4)
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+    if name.startswith("figures"):
+        assert (RESULTS / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_runs_that_were_not_made_are_called_so_in_the_table():
+    assert "not run" in (RESULTS / "tables" / "table_4_1.md").read_text()
+
+
+def test_a_second_run_of_the_pipeline_does_nothing():
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "dvc", "repro", "report@smoke"]
+    output = subprocess.run(command, cwd=COPY, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "up to date" in output and "Running stage" not in output
+
+
+def test_the_checkout_was_left_alone():
+    assert "smoke" not in yaml.safe_load((ROOT / "params.yaml").read_text())["active"]
+    assert not (ROOT / "results" / "smoke").exists()

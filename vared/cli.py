@@ -1,0 +1,216 @@
+"""The command line: `vared VERB ...`, one verb a pipeline stage. Finds the project, reads params.yaml; thin otherwise.
+
+Exit status: 0 done, 1 a run or notebook failed, 2 bad input (named in the message).
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+# Nothing slow (torch, pandas, nbformat) at the top: publishing a finished run takes a fraction of a second.
+from vared import ahead, reproduction, runs, scratch
+
+TRAINING_OUTPUTS = ("phase1.safetensors", "weights.safetensors", "history.csv", "training.json")
+EVALUATION_OUTPUTS = ("metrics.json", "clips.parquet", "policies.parquet")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.command(project_root(), options) or 0
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
+        print(f"vared: {error}", file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs with their arguments."""
+    top = argparse.ArgumentParser(prog="vared", description="Train, evaluate and report VA-RED² networks.")
+    verbs = top.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name: str, command, summary: str, *words: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=summary, description=summary)
+        for word in words:
+            sub.add_argument(word)
+        sub.set_defaults(command=command)
+        return sub
+
+    verb("data", make_data, "make the data set of a profile under data/PROFILE", "profile")
+    verb("floors", floors, "accuracy reached without watching the videos", "profile")
+    jobs = verb("runs-ahead", runs_ahead, "train and evaluate all runs of a profile side by side", "profile")
+    jobs.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time (default: cores)")
+    verb("compute", compute, "train and evaluate one run into scratch/, publish nothing", "profile", "run")
+    verb("train", train, "train one run, or publish it when that is done", "profile", "run")
+    verb("evaluate", evaluate, "evaluate one trained run, or publish it when that is done", "profile", "run")
+    verb("collect", collect, "gather all runs of a profile into tidy tables", "profile")
+    verb("report", report, "write the README of the results of a profile", "profile")
+    verb("readme", readme, "put the main table of the results into README.md")
+    verb("activate", activate, "let dvc repro rebuild a profile too", "profile")
+    verb("repro", repro, "rebuild everything of a profile and show its main table", "profile")
+    notebook = verb("notebook", notebook_command, "execute, strip or check notebooks")
+    notebook.add_argument("action", choices=("run", "strip", "check"))
+    notebook.add_argument("name", nargs="?", help="notebook to run, without folder and ending")
+    notebook.add_argument("profile", nargs="?", help="profile whose results it reads")
+    return top
+
+
+def project_root() -> Path:
+    """The nearest folder above the working directory that holds dvc.yaml."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "dvc.yaml").exists():
+            return folder
+    raise FileNotFoundError(f"No dvc.yaml in {Path.cwd()} or above it: call vared inside a clone of the project.")
+
+
+def load_parameters(root: Path) -> dict:
+    """The content of params.yaml."""
+    return yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+
+
+def profile_numbers(root: Path, profile: str) -> dict:
+    """The section of `profile` in params.yaml; raises ValueError that lists the profiles when there is none."""
+    profiles = load_parameters(root)["profiles"]
+    if profile not in profiles:
+        raise ValueError(f"There is no profile {profile!r} in params.yaml, only {', '.join(profiles)}.")
+    return profiles[profile]
+
+
+def profile_runs(root: Path, profile: str) -> list[str]:
+    """The words of all runs of `profile`, checked."""
+    profile_numbers(root, profile)
+    listed = load_parameters(root)["run_lists"].get(profile, {})
+    for key, value in listed.items():
+        word = runs.parse_run(value["run"]).word
+        if value["profile"] != profile or key != f"{profile}-{word}":
+            raise ValueError(f"params.yaml, run_lists.{profile}: {key} does not belong to {value}.")
+    return [value["run"] for value in listed.values()]
+
+
+def plan_of(root: Path, options: argparse.Namespace) -> runs.RunPlan:
+    return runs.plan_run(root, options.profile, options.run, profile_numbers(root, options.profile))
+
+
+def make_data(root: Path, options: argparse.Namespace) -> None:
+    from vared.data.preparation import prepare
+
+    workers = len(os.sched_getaffinity(0))
+    prepare(root, options.profile, profile_numbers(root, options.profile)["data"], workers=workers)
+
+
+def floors(root: Path, options: argparse.Namespace) -> None:
+    from vared.data.preparation import write_floors
+
+    source = profile_numbers(root, options.profile)["data"]
+    write_floors(root, options.profile, source, runs.results_folder(root, options.profile) / "floors.csv")
+
+
+def runs_ahead(root: Path, options: argparse.Namespace) -> int:
+    words = runs.by_length(profile_runs(root, options.profile))
+    command = [sys.executable, "-m", "vared", "compute", options.profile]
+    outcomes = ahead.run_side_by_side({word: [*command, word] for word in words}, options.jobs, root)
+    if ahead.report_failures(outcomes):
+        return 1
+    # Constant on purpose: what depends on this file must not run again because another run was trained.
+    text = "Computed side by side into scratch/; the stages train and evaluate publish from there.\n"
+    scratch.write_text(root / "data" / "runs" / f"{options.profile}.txt", text)
+    return 0
+
+
+def trained(root: Path, plan: runs.RunPlan) -> Path:
+    """The scratch folder of the trained run; trains first when it is not finished."""
+    folder = root / "scratch" / plan.training_fingerprint
+
+    def work(target: Path) -> None:
+        from vared import experiments
+
+        experiments.train(root, plan, target)
+
+    record = {"profile": plan.profile, "run": plan.run.word}
+    return scratch.compute_once(folder, work, record, leader=int(os.environ.get("RANK", 0)) == 0)
+
+
+def evaluated(root: Path, plan: runs.RunPlan, weights: Path) -> Path:
+    """The scratch folder of the evaluation of the weights in folder `weights`."""
+    folder = root / "scratch" / plan.training_fingerprint / f"evaluation-{plan.evaluation_fingerprint}"
+
+    def work(target: Path) -> None:
+        from vared import protocol
+
+        protocol.evaluate_run(root, plan, weights, target)
+
+    return scratch.compute_once(folder, work, {"profile": plan.profile, "run": plan.run.word})
+
+
+def compute(root: Path, options: argparse.Namespace) -> None:
+    plan = plan_of(root, options)
+    evaluated(root, plan, trained(root, plan))
+
+
+def train(root: Path, options: argparse.Namespace) -> None:
+    plan = plan_of(root, options)
+    folder = trained(root, plan)
+    if int(os.environ.get("RANK", 0)) == 0:
+        scratch.publish(folder, TRAINING_OUTPUTS, root / "data" / "runs" / plan.profile / plan.run.word)
+
+
+def evaluate(root: Path, options: argparse.Namespace) -> None:
+    plan = plan_of(root, options)
+    folder = evaluated(root, plan, root / "data" / "runs" / plan.profile / plan.run.word)
+    scratch.publish(folder, EVALUATION_OUTPUTS, root / "data" / "evaluations" / plan.profile / plan.run.word)
+
+
+def collect(root: Path, options: argparse.Namespace) -> None:
+    from vared import collecting
+
+    words = profile_runs(root, options.profile)
+    evaluations = root / "data" / "evaluations" / options.profile
+    collecting.collect(evaluations, words, runs.results_folder(root, options.profile))
+
+
+def report(root: Path, options: argparse.Namespace) -> None:
+    from vared import report_page
+
+    report_page.write_results_page(root, options.profile)
+
+
+def readme(root: Path, options: argparse.Namespace) -> None:
+    from vared import report_page
+
+    report_page.update_readme(root)
+
+
+def activate(root: Path, options: argparse.Namespace) -> None:
+    profile_numbers(root, options.profile)
+    reproduction.activate(root / "params.yaml", options.profile)
+
+
+def repro(root: Path, options: argparse.Namespace) -> int:
+    profile_numbers(root, options.profile)
+    return reproduction.reproduce(root, options.profile, os.environ)
+
+
+def notebook_command(root: Path, options: argparse.Namespace) -> int:
+    from vared import notebooks
+
+    sources = root / "notebooks"
+    if options.action == "strip":
+        for path in sorted(sources.glob("*.ipynb")):
+            if notebooks.strip_file(path):
+                print(f"stripped {path.relative_to(root)}")
+        return 0
+    if options.action == "check":
+        dirty = [path.name for path in sorted(sources.glob("*.ipynb")) if not notebooks.is_stripped(path)]
+        if dirty:
+            print(f"Notebooks with outputs: {', '.join(dirty)}. Run: vared notebook strip", file=sys.stderr)
+        return 1 if dirty else 0
+    if not options.name or not options.profile:
+        raise ValueError("vared notebook run takes the name of a notebook and a profile.")
+    profile_numbers(root, options.profile)
+    target = runs.results_folder(root, options.profile) / "notebooks" / f"{options.name}.ipynb"
+    parameters = {"profile": options.profile, "write": True}
+    # In the project's folder, so that the kernel imports this checkout whatever is installed.
+    return notebooks.run(sources / f"{options.name}.ipynb", target, parameters, directory=root)

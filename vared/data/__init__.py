@@ -1,0 +1,1 @@
+"""Data sets: video decoding, clip sampling, augmentation, and one loader per data set."""

@@ -1,0 +1,83 @@
+"""The data stage: put the data set of a profile under data/PROFILE/clips and write down what it is.
+
+identity.json holds one digest over every file. All later stages depend on it instead of thousands of videos.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+
+def prepare(root: Path, profile: str, source: Mapping[str, object], *, workers: int = 2) -> None:
+    """Make data/PROFILE/clips and identity.json from the `data` section of the profile.
+
+    Raises ValueError for an unknown source, FileNotFoundError when a data set has to be supplied and is not there.
+    """
+    clips = root / "data" / profile / "clips"
+    if clips.exists():
+        shutil.rmtree(clips)
+    settings = {name: value for name, value in source.items() if name != "source"}
+    if source["source"] == "embedded":
+        from vared.data.embedded import SceneSettings, generate
+
+        scene = {key: _tuples(value) for key, value in settings.pop("scene", {}).items()}
+        generate(clips, **settings, settings=SceneSettings(**scene), workers=workers)
+    elif source["source"] == "jhmdb":
+        _copy_jhmdb(root / settings["folder"], clips)
+    else:
+        raise ValueError(f"profiles.{profile}.data.source is {source['source']!r}; known are embedded and jhmdb.")
+    identity = {"sha256": folder_digest(clips), "files": sum(path.is_file() for path in clips.rglob("*"))}
+    (clips.parent / "identity.json").write_text(json.dumps(identity, indent=1) + "\n")
+
+
+def _tuples(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _copy_jhmdb(source: Path, target: Path) -> None:
+    from vared.data.jhmdb import load_jhmdb
+
+    if not source.is_dir():
+        raise FileNotFoundError(
+            f"{source} does not exist. J-HMDB-21 is for research use and does not come with this project: put it there "
+            f"(or a link to it) with the folders ReCompress_Videos and splits of the official release."
+        )
+    for part in ("train", "test"):
+        load_jhmdb(source, part)
+    for folder in ("ReCompress_Videos", "splits"):
+        shutil.copytree(source / folder, target / folder, copy_function=shutil.copyfile)
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over names and contents of all files below `folder`."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def write_floors(root: Path, profile: str, source: Mapping[str, object], target: Path) -> None:
+    """Write the accuracies reached without watching, as far as they are defined for the data set, to `target`."""
+    clips = root / "data" / profile / "clips"
+    if source["source"] == "embedded":
+        from vared.data.floors import floors_table
+
+        table = floors_table(clips)
+    else:
+        table = _largest_class(clips, source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    table.round(6).to_csv(target, index=False)
+
+
+def _largest_class(clips: Path, source: Mapping[str, object]) -> pd.DataFrame:
+    from vared.data.jhmdb import load_jhmdb
+
+    labels = pd.Series([record.label for record in load_jhmdb(clips, "test", source["split"]).records])
+    share = float(labels.value_counts(normalize=True).max())
+    row = {"floor": "largest class", "clips": len(labels), "chance": share, "accuracy": share, "bound": share}
+    return pd.DataFrame([row | {"passes": True, "method": "always the largest class"}])

@@ -1,0 +1,81 @@
+"""The training recipe of the thesis (section A.2): two phases, their lengths and their learning rates."""
+
+from dataclasses import dataclass
+
+from vared.optimization import Phase
+
+PHASE_NUMBERS = (1, 2)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. The defaults are the thesis's for R(2+1)D on Mini-Kinetics-200 and Kinetics-400.
+
+    | field | thesis (section A.2) |
+    |---|---|
+    | epochs, warmup_epochs | 120 of which 15 warm-up; Moments-In-Time 60 and 8 |
+    | finetune_epochs | 40; Moments-In-Time 20 (reading of "40/20") |
+    | batch_size | 12 clips on each of 96 GPUs; here the clips of all processes together |
+    | learning_rate | 0.18 for R(2+1)D, 1.8 for I3D and X3D, at a batch of 1152 |
+    | finetune_learning_rate | 0.01 for R(2+1)D, 0.1 for I3D and X3D |
+    | warmup_learning_rate | "initial weight of 0.01", read as the rate at which the warm-up starts |
+    | weight_decay | 5e-4 for R(2+1)D, 1e-4 for I3D, 5e-5 for X3D; none on gates is our choice |
+    | momentum | 0.9, Nesterov |
+    | efficiency_weight | 0.8 (section 4.3), in phase 2 |
+
+    All three rates are for a batch of `reference_batch` clips and scale linearly with the batch; with
+    `reference_batch=None` they are taken as they are. Ours: `efficiency_gradient` (see EfficiencyLoss),
+    `recalibration_clips` (training clips that batch normalisation is measured on at the end; 0 for none),
+    `precision` ("no", "bf16", "fp16"), `channels_last` (memory layout only), `seed` (order, augmentation, dropout).
+
+    Raises ValueError for values that cannot train.
+    """
+
+    epochs: int = 120
+    warmup_epochs: float = 15
+    finetune_epochs: int = 40
+    batch_size: int = 1152
+    learning_rate: float = 0.18
+    warmup_learning_rate: float = 0.01
+    finetune_learning_rate: float = 0.01
+    reference_batch: int | None = 1152
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    efficiency_weight: float = 0.8
+    efficiency_gradient: str = "first_open"
+    recalibration_clips: int = 1024
+    precision: str = "no"
+    channels_last: bool = True
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("epochs", "finetune_epochs", "warmup_epochs", "warmup_learning_rate", "weight_decay", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"Recipe needs {name} of at least 0, but it is {getattr(self, name)}.")
+        for name in ("learning_rate", "finetune_learning_rate", "batch_size"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"Recipe needs {name} above 0, but it is {getattr(self, name)}.")
+        if self.epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"The warm-up of {self.warmup_epochs} epochs counts inside the {self.epochs} epochs of phase 1; "
+                f"make it shorter."
+            )
+
+    @property
+    def rate_scale(self) -> float:
+        """Factor from the rates above to those of the optimiser."""
+        return self.batch_size / self.reference_batch if self.reference_batch else 1.0
+
+    def phase(self, number: int) -> Phase:
+        """Phase 1 learns with the accuracy loss alone, phase 2 adds the efficiency loss; a fresh optimiser each."""
+        if number == 1:
+            return Phase(
+                number=1, first_epoch=0, epochs=self.epochs, learning_rate=self.learning_rate * self.rate_scale,
+                warmup_epochs=self.warmup_epochs, warmup_learning_rate=self.warmup_learning_rate * self.rate_scale,
+                efficiency_weight=0.0,
+            )  # fmt: skip
+        return Phase(
+            number=2, first_epoch=self.epochs, epochs=self.finetune_epochs,
+            learning_rate=self.finetune_learning_rate * self.rate_scale, warmup_epochs=0, warmup_learning_rate=0.0,
+            efficiency_weight=self.efficiency_weight,
+        )  # fmt: skip

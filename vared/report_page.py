@@ -1,0 +1,96 @@
+"""The front page of a results folder, and the results part of the project's README."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from vared import reporting
+from vared.runs import results_folder
+from vared.scratch import write_text
+
+MARKERS = ("<!-- results: written by `vared readme` -->", "<!-- end of results -->")
+
+
+def write_results_page(root: Path, profile: str) -> Path:
+    """Write README.md of the results folder of `profile` from its tables; returns its path."""
+    folder = results_folder(root, profile)
+    summary = reporting.read_summary(folder)
+    floors = pd.read_csv(folder / "floors.csv")
+    floors = floors[["floor", "clips", "chance", "accuracy", "bound", "method"]].astype({"clips": str})
+    for name in ("chance", "accuracy", "bound"):
+        floors[name] = (100.0 * floors[name]).map("{:.1f}".format)
+    text = f"""# Results of the profile `{summary['profile']}`
+
+Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
+
+| thesis | ours | data | computed by |
+|---|---|---|---|
+{_links()}
+
+Behind them: [runs.csv](runs.csv) (a row a run and variant), [comparisons.csv](comparisons.csv) (paired differences),
+[policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv),
+[static_costs.csv](static_costs.csv), [floors.csv](floors.csv).
+
+{_table(folder)}
+
+## Floors: accuracy without watching the video, percent
+
+`bound` is chance plus two standard errors; above it, something beside the action tells the class.
+
+{reporting.markdown(floors)}
+
+{reporting.provenance(summary, "report")}
+
+The environment is that of `requirements.lock`. Numbers repeat to the last bit on the same machine and environment; on
+another processor they differ in the last digits, and training can amplify that: compare with the ± over seeds.
+"""
+    write_text(folder / "README.md", text)
+    return folder / "README.md"
+
+
+def _links() -> str:
+    rows = []
+    for title, folder, name in (
+        ("Table 4.1", "tables", "table_4_1"), ("Figure 4-1", "figures", "figure_4_1"),
+        ("Figure 4-2", "figures", "figure_4_2"),
+    ):  # fmt: skip
+        links = (f"{folder}/{name}.md", f"{folder}/{name}.csv", f"notebooks/{name}.ipynb")
+        rows.append(f"| {title} | " + " | ".join(f"[{Path(link).name}]({link})" for link in links) + " |")
+    return "\n".join(rows)
+
+
+def _table(folder: Path) -> str:
+    """Table 4.1 and its controls, headings one level down."""
+    text = (folder / "tables" / "table_4_1.md").read_text(encoding="utf-8")
+    kept = "\n".join(line for line in text.splitlines() if not line.startswith("- "))
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"^#", "##", kept, flags=re.MULTILINE))
+
+
+def readme_results(root: Path) -> str:
+    """The results part of README.md: the main table of the default profile, with the command for every row."""
+    folder = results_folder(root, "embedded")
+    long = pd.read_csv(folder / "tables" / "table_4_1.csv")
+    table = reporting.side_by_side(long)
+    table = table.drop(columns=[name for name in table.columns if name.endswith((" max", " min"))])
+    table["command"] = [f"`dvc repro table_4_1@embedded` ({_runs(row)})" for row in table.itertuples()]
+    return f"{reporting.markdown(table)}\n\n{reporting.provenance(reporting.read_summary(folder), 'table_4_1')}"
+
+
+def _runs(row) -> str:
+    network = "static" if row.network == "static" else f"s{row.network[-1]}"
+    return f"runs `{network}_{row.frames}f_seed*`"
+
+
+def update_readme(root: Path) -> bool:
+    """Put `readme_results` between the markers of README.md; whether that changed it."""
+    path = root / "README.md"
+    before = path.read_text(encoding="utf-8")
+    start, end = MARKERS
+    if before.count(start) != 1 or before.count(end) != 1:
+        raise ValueError(f"README.md must hold the lines {start} and {end} once each.")
+    head, _, rest = before.partition(start)
+    after = f"{head}{start}\n\n{readme_results(root)}\n\n{end}{rest.partition(end)[2]}"
+    if after != before:
+        write_text(path, after)
+    return after != before

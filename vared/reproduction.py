@@ -1,0 +1,94 @@
+"""`make repro`: run the pipeline of one profile from whatever state the checkout is in, then show the main table."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from vared.runs import results_folder
+
+# The profile that is a test of the pipeline: it runs in a copy and leaves the checkout as it was.
+THROWAWAY = "smoke"
+
+
+def reproduce(root: Path, profile: str, environment: Mapping[str, str]) -> int:
+    """Rebuild `profile`; returns the exit status of the pipeline."""
+    if profile == THROWAWAY:
+        root = throwaway_copy(root, root / "build" / profile, environment)
+        activate(root / "params.yaml", profile, only=True)
+    elif activate(root / "params.yaml", profile):
+        print(f"params.yaml: the profile {profile} is active from now on.")
+    if not (root / ".git").exists():
+        _dvc(root, environment, "config", "--local", "core.no_scm", "true")
+    status = _dvc(root, environment, "repro", f"report@{profile}")
+    if status:
+        print("\nThe pipeline stopped; the reason is above. Run the same command again to go on.", file=sys.stderr)
+        return status
+    folder = results_folder(root, profile)
+    print(f"\n{(folder / 'tables' / 'table_4_1.md').read_text(encoding='utf-8')}")
+    print(f"Tables, figures and executed notebooks: {folder} (start with README.md there)")
+    return 0
+
+
+def _dvc(root: Path, environment: Mapping[str, str], *arguments: str) -> int:
+    # python -m vared in a stage must find the interpreter and the source of this checkout.
+    path = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=root, env={**environment, "PATH": path}, check=False
+    ).returncode
+
+
+def activate(parameters: Path, profile: str, *, only: bool = False) -> bool:
+    """Make `profile` active in the file `parameters`, alone or beside the others; whether that changed the file.
+
+    Edits the two lines `active: {...}` and `runs: {<<: [...]}` and nothing else, so comments stay.
+    """
+    before = parameters.read_text(encoding="utf-8")
+    folder = results_folder(Path(), profile)
+
+    def add(line: re.Match, entry: str) -> str:
+        entries = [] if only else [word.strip() for word in line["entries"].split(",") if word.strip()]
+        return line["head"] + ", ".join(entries if entry in entries else [*entries, entry]) + line["tail"]
+
+    text = before
+    for pattern, entry in (
+        (r"^(?P<head>active: \{)(?P<entries>[^}]*)(?P<tail>\})", f"{profile}: {folder}"),
+        (r"^(?P<head>runs: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_runs"),
+    ):
+        text, count = re.subn(pattern, lambda line, entry=entry: add(line, entry), text, flags=re.MULTILINE)
+        if count != 1:
+            raise ValueError(f"{parameters.name} must have the lines 'active: {{...}}' and 'runs: {{<<: [...]}}' once.")
+    if text != before:
+        parameters.write_text(text, encoding="utf-8")
+    return text != before
+
+
+def throwaway_copy(root: Path, target: Path, environment: Mapping[str, str]) -> Path:
+    """Copy the working tree as it is to `target`, which is emptied first, without DVC's lock and without git."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in working_files(root):
+        if name not in ("dvc.lock", ".dvc/config.local") and (root / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, target / name)
+    _dvc(target, environment, "config", "--local", "core.no_scm", "true")
+    return target
+
+
+def working_files(root: Path) -> list[str]:
+    """Tracked and new files that git does not ignore; without git, everything but working folders."""
+    if (root / ".git").exists():
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listing = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+        return sorted(set(listing.split("\0")) - {""})
+    skipped = {".venv", "build", "scratch", "dvclive", "__pycache__", ".git"}
+    generated = {("data", "runs"), ("data", "evaluations"), (".dvc", "cache"), (".dvc", "tmp")}
+    names = []
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        data = parts[:1] == ("data",) and len(parts) > 2 and parts[1] not in ("paper", "splits")
+        if path.is_file() and not skipped.intersection(parts) and parts[:2] not in generated and not data:
+            names.append("/".join(parts))
+    return names

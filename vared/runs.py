@@ -1,0 +1,157 @@
+"""Runs in plain words: what `s2_8f_seed0` means, and the identity of everything its numbers depend on.
+
+A run's word is NETWORK_FRAMESf_seedSEED. NETWORK is `static` (the plain network), `sN` (dynamic, search space N) or
+`single_frame` (the plain network shown one frame repeated: what can be told without motion).
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+WORD = re.compile(r"(?P<network>static|single_frame|s(?P<search_space>[1-9]))_(?P<frames>[1-9]\d*)f_seed(?P<seed>\d+)")
+
+# Files whose content changes trained weights, and those that change an evaluation of given weights. Stage dependencies
+# in dvc.yaml are the same lists (tested). Anything else may be edited without training again.
+TRAINING_FILES = (
+    "vared/backbones/__init__.py",
+    "vared/backbones/r2plus1d.py",
+    "vared/batches.py",
+    "vared/conversion.py",
+    "vared/data/dataset.py",
+    "vared/data/frame_cache.py",
+    "vared/data/jhmdb.py",
+    "vared/data/kinetics.py",
+    "vared/data/sampling.py",
+    "vared/data/transforms.py",
+    "vared/data/video.py",
+    "vared/experiments.py",
+    "vared/flops.py",
+    "vared/gate.py",
+    "vared/layers.py",
+    "vared/losses.py",
+    "vared/optimization.py",
+    "vared/policies.py",
+    "vared/recalibration.py",
+    "vared/recipes.py",
+    "vared/reconstruction.py",
+    "vared/tasks/recognition.py",
+    "vared/training.py",
+)
+EVALUATION_FILES = (
+    "vared/controls.py",
+    "vared/evaluation.py",
+    "vared/execution.py",
+    "vared/protocol.py",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained network. `search_space` is None for a static one."""
+
+    word: str
+    frames: int
+    search_space: int | None
+    single_frame: bool
+    seed: int
+
+    @property
+    def group(self) -> str:
+        """The word without its seed: runs of one group differ in the seed only."""
+        return self.word.rsplit("_seed", 1)[0]
+
+
+def parse_run(word: str) -> Run:
+    """The run that `word` names. Raises ValueError that shows the form when it names none."""
+    match = WORD.fullmatch(word)
+    if not match:
+        raise ValueError(
+            f"{word!r} is no run. Runs are called static_8f_seed0 (plain network, 8 frames, seed 0), s2_8f_seed0 "
+            "(dynamic, search space 2) or single_frame_8f_seed0 (plain network, one frame repeated)."
+        )
+    search_space = match["search_space"]
+    if match["seed"] != str(int(match["seed"])):
+        raise ValueError(f"{word!r} is no run: write its seed without leading zeros, seed{int(match['seed'])}.")
+    return Run(
+        word=word,
+        frames=int(match["frames"]),
+        search_space=int(search_space) if search_space else None,
+        single_frame=match["network"] == "single_frame",
+        seed=int(match["seed"]),
+    )
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run together with all that decides its numbers.
+
+    `numbers` are those of the profile in params.yaml, `data_identity` names the bytes of the data set. Two plans with
+    equal fingerprints give the same result; profiles never share one, even with equal numbers.
+    """
+
+    profile: str
+    run: Run
+    numbers: Mapping[str, object]
+    data_identity: str
+    training_code: str
+    evaluation_code: str
+
+    @property
+    def training_fingerprint(self) -> str:
+        """16 hexadecimal digits over everything the weights depend on."""
+        sections = {name: self.numbers[name] for name in ("model", "sampling", "training")}
+        return fingerprint([self.profile, self.run.word, sections, self.data_identity, self.training_code])
+
+    @property
+    def evaluation_fingerprint(self) -> str:
+        """16 hexadecimal digits over everything the evaluation depends on."""
+        return fingerprint([self.training_fingerprint, self.numbers["evaluation"], self.evaluation_code])
+
+
+def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object]) -> RunPlan:
+    """The plan of run `word` on the data set of `profile` in the project at `root`.
+
+    Raises ValueError for a word that names no run or a section that params.yaml lacks, FileNotFoundError without data.
+    """
+    missing = [name for name in ("data", "model", "sampling", "training", "evaluation") if name not in numbers]
+    if missing:
+        raise ValueError(f"params.yaml, profiles.{profile}: the section {missing[0]!r} is missing.")
+    identity = root / "data" / profile / "identity.json"
+    if not identity.exists():
+        raise FileNotFoundError(f"{identity} does not exist. Make the data set first: vared data {profile}")
+    return RunPlan(
+        profile=profile,
+        run=parse_run(word),
+        numbers=numbers,
+        data_identity=json.loads(identity.read_text())["sha256"],
+        training_code=code_identity(root, TRAINING_FILES),
+        evaluation_code=code_identity(root, EVALUATION_FILES),
+    )
+
+
+def code_identity(root: Path, files: Iterable[str]) -> str:
+    """Digest of the contents of `files` below `root`."""
+    return fingerprint([hashlib.sha256((root / name).read_bytes()).hexdigest() for name in files])
+
+
+def fingerprint(content: object) -> str:
+    """16 hexadecimal digits over anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def by_length(words: Iterable[str]) -> list[str]:
+    """Longest runs first, so that none is left over at the end of a parallel session."""
+
+    def work(word: str) -> tuple:
+        run = parse_run(word)
+        return -run.frames, -(run.search_space or 0), word
+
+    return sorted(words, key=work)
+
+
+def results_folder(root: Path, profile: str) -> Path:
+    """Where the committed results of `profile` lie: results/ for the default profile, results/PROFILE/ for others."""
+    return root / "results" if profile == "embedded" else root / "results" / profile
