@@ -29,8 +29,8 @@ $(STAMP): requirements.lock pyproject.toml
 		|| { echo "Call make with PYTHON=python3.11, or use environment.yml with conda."; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: install the package python3-venv."; exit 1; }
 	echo "Installing the pinned environment into .venv (a few minutes, once) ..."
-	$(VENV)/bin/python -m pip install --quiet -r requirements.lock
-	$(VENV)/bin/python -m pip install --quiet --no-deps -e .
+	$(VENV)/bin/python -m pip install -qq -r requirements.lock
+	$(VENV)/bin/python -m pip install -qq --no-deps -e .
 	touch $@
 
 data: setup

@@ -95,7 +95,9 @@ def test_every_run_of_a_profile_is_a_word_with_a_stride(profile):
 def test_the_recipe_of_a_profile_can_train(profile):
     from vared.training import Recipe
 
-    Recipe(seed=0, **PARAMETERS["profiles"][profile]["training"])
+    numbers = dict(PARAMETERS["profiles"][profile]["training"])
+    for override in ({}, *numbers.pop("by_frames", {}).values()):
+        Recipe(seed=0, **numbers | override)
 
 
 def test_committed_outputs_are_not_cached_and_cached_ones_stay_out_of_git():

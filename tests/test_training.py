@@ -16,7 +16,7 @@ import vared
 from tests.training_helpers import CLIP, Clips, digest, dynamic_network, short_recipe, static_network
 from vared.batches import TrainingBatches
 from vared.history import EpochMeter, nominal_cost
-from vared.optimization import Phase, build_optimizer, build_schedule, decay_groups
+from vared.optimization import Phase, build_optimizer, build_schedule, parameter_groups
 from vared.recalibration import recalibrate_batch_norm
 from vared.training import fit
 
@@ -169,11 +169,22 @@ def test_a_recipe_that_cannot_train_is_refused(wrong, message):
 def test_gates_have_no_weight_decay_and_all_else_has():
     network = dynamic_network()
     gates = {id(p) for name, p in network.named_parameters() if ".gate." in name}
-    decayed, exempt = decay_groups(network, 0.3)
+    decayed, exempt = parameter_groups(network, 0.3)
     assert gates and {id(p) for p in exempt["params"]} == gates
     assert len(decayed["params"]) + len(exempt["params"]) == len(list(network.parameters()))
     assert (decayed["weight_decay"], exempt["weight_decay"]) == (0.3, 0.0)
-    assert len(decay_groups(static_network(), 0.3)) == 1
+    assert len(parameter_groups(static_network(), 0.3)) == 1
+
+
+def test_gates_learn_at_their_own_rate_in_each_phase():
+    recipe = vared.Recipe(
+        epochs=2, warmup_epochs=0, batch_size=8, reference_batch=None, learning_rate=0.4, finetune_learning_rate=0.2,
+        gate_rate_factor=0.1, finetune_gate_rate_factor=3.0, finetune_epochs=1,
+    )  # fmt: skip
+    for number, rest, gate in ((1, 0.4, 0.04), (2, 0.2, 0.6)):
+        optimizer = build_optimizer(dynamic_network(), recipe.phase(number), momentum=0.9, weight_decay=0.1)
+        build_schedule(optimizer, recipe.phase(number), 5).step_update(0)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([rest, gate])
 
 
 def test_order_depends_on_seed_and_epoch_only_and_processes_share_each_batch():

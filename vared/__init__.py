@@ -1,6 +1,7 @@
 """VA-RED²: video networks that decide, per clip and per layer, how much to compute.
 
-    model = vared.create_model("r2plus1d_18", num_classes=200, num_frames=16, crop_size=128, dynamic=vared.DynamicConfig())
+    model = vared.create_model("r2plus1d_18", num_classes=200, num_frames=16, crop_size=128,
+                               dynamic=vared.DynamicConfig())
     logits = model(clips)                                   # B x 3 x T x H x W -> B x 200
     policies = vared.policy(model)                          # what every gate decided for every clip
     costs = vared.count_flops(model, clips[0])              # GMACs of the plain network, and as executed

@@ -59,9 +59,10 @@ class TrainingBatches:
             yield next(loader)
 
     def some_clips(self, count: int, epoch: int) -> list[Tensor]:
-        """At most `count` clips of the epoch in whole batches, the same in every process; at least one batch."""
-        batches = min(max(count // self.batch_size, 1), len(self))
-        whole = TrainingBatches(self.dataset, self.batch_size, self.seed, workers=self.workers)
+        """About `count` clips of the epoch, at least one batch of one process's size; the same in every process."""
+        share = self.batch_size // self.processes
+        whole = TrainingBatches(self.dataset, share, self.seed, workers=self.workers)
+        batches = min(max(count // share, 1), len(whole))
         return [item["clip"] for item, _ in zip(whole.epoch(epoch), range(batches), strict=False)]
 
     def _step_seed(self, epoch: int, batch: int) -> int:

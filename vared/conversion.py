@@ -69,6 +69,12 @@ def convert(
     return model
 
 
+def gate_names(model: nn.Module) -> list[str]:
+    """Names of the gates' parameters."""
+    layers = dynamic_layers(model).items()
+    return [f"{name}.gate.{part}" for name, layer in layers for part, _ in layer.gate.named_parameters()]
+
+
 def no_decay_names(model: nn.Module) -> set[str]:
     """Parameters that train without weight decay: those of gates and of affine cheap operations."""
     return {

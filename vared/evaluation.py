@@ -88,11 +88,13 @@ def _centre_view(model, dataset, batch_size, workers, task, policies) -> tuple[d
 def _averaged_views(model, views, batch_size, workers, task) -> tuple[Tensor, Tensor]:
     """Scores averaged over views (N x K) and labels; the network sees at most `batch_size` views at a time."""
     scores, labels = [], []
-    for item in DataLoader(views, batch_size=None, num_workers=workers):
-        logits = [model(_to_device(part, model)) for part in torch.as_tensor(item["clip"]).split(batch_size)]
-        scores.append(task.average_views(torch.cat(logits).unsqueeze(0)).cpu())
-        labels.append(int(item["label"]))
-    return torch.cat(scores), torch.tensor(labels)
+    count = len(views[0]["clip"])
+    for item in DataLoader(views, max(1, batch_size // count), num_workers=workers):
+        parts = item["clip"].flatten(0, 1).split(batch_size)
+        logits = torch.cat([model(_to_device(part, model)) for part in parts])
+        scores.append(task.average_views(logits.unflatten(0, (-1, count))).cpu())
+        labels.append(item["label"])
+    return torch.cat(scores), torch.cat(labels)
 
 
 def policy_table(batches: list[dict[str, Policy]]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import vared.torchvision_operators  # noqa: F401  timm imports torchvision
 # isort: split
 from timm.scheduler import CosineLRScheduler
 
-from vared.conversion import no_decay_names
+from vared.conversion import gate_names, no_decay_names
 
 
 @dataclass(frozen=True)
@@ -24,25 +24,27 @@ class Phase:
     warmup_epochs: float
     warmup_learning_rate: float
     efficiency_weight: float
+    gate_rate_factor: float = 1.0
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+def parameter_groups(model: nn.Module, weight_decay: float, gate_rate_factor: float = 1.0) -> list[dict]:
     """Parameter groups for the optimiser: no decay on gates and affine cheap operations, `weight_decay` on the rest.
 
-    Batch normalisation is decayed, as in the plain SGD of the thesis.
+    Gates learn at `gate_rate_factor` times the rate (timm's schedules read `lr_scale`). Batch normalisation is
+    decayed, as in the plain SGD of the thesis.
     """
-    exempt = no_decay_names(model)
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for name, parameter in named if name not in exempt], "weight_decay": weight_decay},
-        {"params": [parameter for name, parameter in named if name in exempt], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+    exempt, gates = no_decay_names(model), set(gate_names(model))
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            key = (0.0 if name in exempt else weight_decay, gate_rate_factor if name in gates else 1.0)
+            groups.setdefault(key, []).append(parameter)
+    return [{"params": part, "weight_decay": decay, "lr_scale": scale} for (decay, scale), part in groups.items()]
 
 
 def build_optimizer(model: nn.Module, phase: Phase, *, momentum: float, weight_decay: float) -> torch.optim.SGD:
     """SGD with Nesterov momentum at the peak rate of `phase`; the schedule sets the rate of every update."""
-    groups = decay_groups(model, weight_decay)
+    groups = parameter_groups(model, weight_decay, phase.gate_rate_factor)
     return torch.optim.SGD(groups, lr=phase.learning_rate, momentum=momentum, nesterov=momentum > 0, foreach=True)
 
 

@@ -2,7 +2,7 @@
 
 A static run gives `static` (after phase 1) and `static_equal_epochs` (after phase 2, which for it is the same
 fine-tuning without the efficiency loss). A dynamic run gives `before_finetuning` (phase 1), `dynamic` (phase 2) and, on
-the final network, the controls `mean_policy` and `random_policy`.
+the final network, the controls `mean_policy` and `random_policy` (at the clip lengths that the profile asks for).
 """
 
 import json
@@ -59,10 +59,11 @@ def evaluate_run(root: Path, plan: RunPlan, weights: Path, folder: Path) -> None
 
 
 def _static_rows(root, plan, network, weights, centre) -> Iterator[tuple[str, Evaluation]]:
-    size, views = plan.numbers["evaluation"]["batch_size"], data_set(root, plan, "val", views=True)
-    for name, file in (("static", "phase1"), ("static_equal_epochs", "weights")):
-        load_weights(network, weights / f"{file}.safetensors")
-        yield name, evaluate(network, centre, views=views, batch_size=size)
+    size = plan.numbers["evaluation"]["batch_size"]
+    load_weights(network, weights / "phase1.safetensors")
+    yield "static", evaluate(network, centre, views=data_set(root, plan, "val", views=True), batch_size=size)
+    load_weights(network, weights / "weights.safetensors")
+    yield "static_equal_epochs", evaluate(network, centre, batch_size=size)
 
 
 def _dynamic_rows(root, plan, network, weights, centre) -> Iterator[tuple[str, Evaluation]]:
@@ -72,8 +73,11 @@ def _dynamic_rows(root, plan, network, weights, centre) -> Iterator[tuple[str, E
     load_weights(network, weights / "weights.safetensors")
     final = evaluate(network, centre, views=data_set(root, plan, "val", views=True), batch_size=size)
     yield "dynamic", final
+    if plan.run.frames not in plan.numbers["evaluation"]["controls_at"]:
+        return
     yield "mean_policy", mean_policy(network, centre, final.policies, _training_clips(root, plan), batch_size=size)
-    dealt = random_policy(network, centre, final.policies, seed=plan.run.seed, batch_size=size)
+    count = plan.numbers["evaluation"]["permutations"]
+    dealt = random_policy(network, centre, final.policies, permutations=count, seed=plan.run.seed, batch_size=size)
     yield "random_policy", _average(dealt, final.clips)
 
 

@@ -24,7 +24,8 @@ class Recipe:
     | efficiency_weight | 0.8 (section 4.3), in phase 2 |
 
     All three rates are for a batch of `reference_batch` clips and scale linearly with the batch; with
-    `reference_batch=None` they are taken as they are. Ours: `efficiency_gradient` (see EfficiencyLoss),
+    `reference_batch=None` they are taken as they are. Ours: `gate_rate_factor`, `finetune_gate_rate_factor` (the gates'
+    rate in phase 1 and 2 over that of the rest), `efficiency_gradient` (see EfficiencyLoss),
     `recalibration_clips` (training clips that batch normalisation is measured on at the end; 0 for none),
     `precision` ("no", "bf16", "fp16"), `channels_last` (memory layout only), `seed` (order, augmentation, dropout).
 
@@ -41,6 +42,8 @@ class Recipe:
     reference_batch: int | None = 1152
     weight_decay: float = 5e-4
     momentum: float = 0.9
+    gate_rate_factor: float = 1.0
+    finetune_gate_rate_factor: float = 1.0
     efficiency_weight: float = 0.8
     efficiency_gradient: str = "first_open"
     recalibration_clips: int = 1024
@@ -72,10 +75,10 @@ class Recipe:
             return Phase(
                 number=1, first_epoch=0, epochs=self.epochs, learning_rate=self.learning_rate * self.rate_scale,
                 warmup_epochs=self.warmup_epochs, warmup_learning_rate=self.warmup_learning_rate * self.rate_scale,
-                efficiency_weight=0.0,
+                efficiency_weight=0.0, gate_rate_factor=self.gate_rate_factor,
             )  # fmt: skip
         return Phase(
             number=2, first_epoch=self.epochs, epochs=self.finetune_epochs,
             learning_rate=self.finetune_learning_rate * self.rate_scale, warmup_epochs=0, warmup_learning_rate=0.0,
-            efficiency_weight=self.efficiency_weight,
+            efficiency_weight=self.efficiency_weight, gate_rate_factor=self.finetune_gate_rate_factor,
         )  # fmt: skip

@@ -17,8 +17,8 @@ def write_results_page(root: Path, profile: str) -> Path:
     folder = results_folder(root, profile)
     summary = reporting.read_summary(folder)
     floors = pd.read_csv(folder / "floors.csv")
-    floors = floors[["floor", "clips", "chance", "accuracy", "bound", "method"]].astype({"clips": str})
-    for name in ("chance", "accuracy", "bound"):
+    floors = floors.drop(columns="passes").astype({"clips": str})
+    for name in ("chance", "accuracy", "bound", "best"):
         floors[name] = (100.0 * floors[name]).map("{:.1f}".format)
     text = f"""# Results of the profile `{summary['profile']}`
 
@@ -36,7 +36,8 @@ Behind them: [runs.csv](runs.csv) (a row a run and variant), [comparisons.csv](c
 
 ## Floors: accuracy without watching the video, percent
 
-`bound` is chance plus two standard errors; above it, something beside the action tells the class.
+`bound` is chance plus two standard errors; above it, something beside the action tells the class. The method is chosen
+by cross-validation on training clips; `best` is the luckiest of all methods on the validation clips.
 
 {reporting.markdown(floors)}
 
@@ -71,15 +72,22 @@ def readme_results(root: Path) -> str:
     """The results part of README.md: the main table of the default profile, with the command for every row."""
     folder = results_folder(root, "embedded")
     long = pd.read_csv(folder / "tables" / "table_4_1.csv")
+    runs = pd.read_csv(folder / "runs.csv")
     table = reporting.side_by_side(long)
     table = table.drop(columns=[name for name in table.columns if name.endswith((" max", " min"))])
-    table["command"] = [f"`dvc repro table_4_1@embedded` ({_runs(row)})" for row in table.itertuples()]
+    table["command"] = [_command(row, runs) for row in table[["frames", "network"]].itertuples(index=False)]
     return f"{reporting.markdown(table)}\n\n{reporting.provenance(reporting.read_summary(folder), 'table_4_1')}"
 
 
-def _runs(row) -> str:
-    network = "static" if row.network == "static" else f"s{row.network[-1]}"
-    return f"runs `{network}_{row.frames}f_seed*`"
+def _command(row, runs: pd.DataFrame) -> str:
+    """How to compute a row of the table: the command for its first seed, and which other seeds there are."""
+    search_space = None if row.network == "static" else int(row.network[-1])
+    words = reporting.rows_of(runs, row.frames, search_space)["run"].tolist()
+    if not words:
+        return "–"
+    seeds = ", ".join(word.rpartition("seed")[2] for word in words[1:])
+    text = f"`vared train embedded {words[0]} && vared evaluate embedded {words[0]}`"
+    return f"{text}, seeds {seeds} likewise" if seeds else text
 
 
 def update_readme(root: Path) -> bool:

@@ -11,10 +11,15 @@ from vared.runs import results_folder
 
 # The profile that is a test of the pipeline: it runs in a copy and leaves the checkout as it was.
 THROWAWAY = "smoke"
+# The profile whose main table README.md shows.
+DEFAULT = "embedded"
 
 
 def reproduce(root: Path, profile: str, environment: Mapping[str, str]) -> int:
     """Rebuild `profile`; returns the exit status of the pipeline."""
+    # pandas is slow to import, and the other verbs of the command line need not wait for it.
+    from vared.report_page import update_readme
+
     if profile == THROWAWAY:
         root = throwaway_copy(root, root / "build" / profile, environment)
         activate(root / "params.yaml", profile, only=True)
@@ -26,6 +31,8 @@ def reproduce(root: Path, profile: str, environment: Mapping[str, str]) -> int:
     if status:
         print("\nThe pipeline stopped; the reason is above. Run the same command again to go on.", file=sys.stderr)
         return status
+    if profile == DEFAULT:
+        update_readme(root)
     folder = results_folder(root, profile)
     print(f"\n{(folder / 'tables' / 'table_4_1.md').read_text(encoding='utf-8')}")
     print(f"Tables, figures and executed notebooks: {folder} (start with README.md there)")

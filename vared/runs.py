@@ -122,10 +122,13 @@ def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object])
     identity = root / "data" / profile / "identity.json"
     if not identity.exists():
         raise FileNotFoundError(f"{identity} does not exist. Make the data set first: vared data {profile}")
+    run = parse_run(word)
+    training = dict(numbers["training"])
+    training |= training.pop("by_frames", {}).get(run.frames, {})
     return RunPlan(
         profile=profile,
-        run=parse_run(word),
-        numbers=numbers,
+        run=run,
+        numbers={**numbers, "training": training},
         data_identity=json.loads(identity.read_text())["sha256"],
         training_code=code_identity(root, TRAINING_FILES),
         evaluation_code=code_identity(root, EVALUATION_FILES),

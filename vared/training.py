@@ -64,10 +64,8 @@ def fit(
     try:
         for number in PHASE_NUMBERS[run.position["phase"] - 1 :]:
             run.train_phase(recipe.phase(number))
-            if number == 1:
-                run.save("phase1.safetensors")
-        before, after = run.recalibrate()
-        run.save("weights.safetensors")
+            before, after = run.recalibrate()
+            run.save("phase1.safetensors" if number == 1 else "weights.safetensors")
     finally:
         run.close()
     return FitResult(
@@ -192,16 +190,15 @@ class _Run:
         meter.add(accuracy_loss.detach(), efficiency_loss.detach(), correct, cost, policies)
 
     def recalibrate(self) -> tuple[float | None, float | None]:
-        """Measure batch normalisation on training clips; the mean nominal cost before and after."""
+        """Measure batch normalisation on training clips, after each phase; mean nominal cost before and after."""
         if not self.recipe.recalibration_clips:
             return None, None
         self.network.to(self.accelerator.device)
         epochs = self.recipe.epochs + self.recipe.finetune_epochs
         clips = self.batches.some_clips(self.recipe.recalibration_clips, epochs)
-        clips = [self._to_device(batch) for batch in clips]
-        before = mean_nominal_cost(self.network, clips, self.layer_macs)
-        recalibrate_batch_norm(self.network, clips)
-        after = mean_nominal_cost(self.network, clips, self.layer_macs)
+        before = mean_nominal_cost(self.network, map(self._to_device, clips), self.layer_macs)
+        recalibrate_batch_norm(self.network, map(self._to_device, clips))
+        after = mean_nominal_cost(self.network, map(self._to_device, clips), self.layer_macs)
         logger.info("Recalibrated batch normalisation: mean cost %.4f before, %.4f after.", before, after)
         return before, after
 

@@ -61,13 +61,14 @@ def test_frames_are_the_same_on_every_machine():
     fixed = SceneSettings(
         width=48, height=40, frames=24, fps=20, cue_shares=(0.5, 0.17, 0.17, 0.16), actor_radius=(6.0, 9.5),
         fine_radius=(4.2, 6.0), action_extent=1.0, motion=(0.6, 1.6), plain_motion=(0.6, 1.1), blink_frames=4,
-        clutter_count=(0, 12), clutter_contrast=(0.1, 0.6), camera_amplitude=4.0, noise=(0.0, 0.04), bitrate=(50, 100),
+        bystander_share=0.5, clutter_count=(0, 12), clutter_contrast=(0.1, 0.6), camera_amplitude=4.0,
+        noise=(0.0, 0.04), bitrate=(50, 100),
     )  # fmt: skip
     found = [str(render_clip(0, split, 5, fixed).row["frames_sha256"])[:16] for split in ("train", "val")]
     assert found == GOLDEN
 
 
-GOLDEN = ["81eadb32e5ee33fc", "3873d39c8e879c9e"]
+GOLDEN = ["baddb46cc6658b66", "26b5f79b03d9b23d"]
 
 
 def test_kinetics_loader_reads_the_set_back(root, clips):

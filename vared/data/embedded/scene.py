@@ -99,9 +99,16 @@ def draw_places(rng: np.random.Generator, shape: ClipFormat, radius: float) -> l
     return places
 
 
-def draw_bystanders(rng: np.random.Generator, label: str, cue: str, places: list[Track]) -> list[Track]:
-    """Objects that look like actors and stand still, so that the number of objects does not give the class away."""
-    extra = rng.random()
+def draw_bystanders(
+    rng: np.random.Generator, label: str, cue: str, places: list[Track], share: float
+) -> list[Track]:
+    """Objects that look like actors and stand still, in a `share` of the clips of every class.
+
+    There the number of objects does not give the class away.
+    """
+    present, extra = rng.random() < share, rng.random()
+    if not present:
+        return []
     if label in ("merge", "split"):  # the second actor is in the first place beside the actor
         return places[2:] if extra < 0.3 else []
     if label in ("appear", "vanish"):  # the actor is absent half of the time
@@ -147,7 +154,8 @@ def render_clip(seed: int, split: str, index: int, settings: SceneSettings) -> C
     movers = [(scatter(rng, shape.frames, shape.height, shape.width, 12), look) for look in looks[:drifting]]
 
     places = draw_places(rng, shape, radius)
-    bystanders = [(track, random_look(rng)) for track in draw_bystanders(rng, label, cue, places)]
+    standing = draw_bystanders(rng, label, cue, places, settings.bystander_share)
+    bystanders = [(track, random_look(rng)) for track in standing]
     done = progress(rng, cue, shape.frames)
     actors = act(rng, label, done, cue, places, settings.action_extent)
     add_sway(rng, actors, draw_motion(rng, cue, settings))
@@ -157,7 +165,7 @@ def render_clip(seed: int, split: str, index: int, settings: SceneSettings) -> C
         shown = (np.arange(shape.frames) + phase) // settings.blink_frames % 2
         actors[0].alpha = actors[0].alpha * shown
     pattern = label if label in APPEARANCE_CLASSES else "halves"
-    period = rng.uniform(3.4, 4.2) if cue == "fine" else rng.uniform(4.2, 6)
+    period = rng.uniform(4.2, 5.5) if cue == "fine" else rng.uniform(6, 8)
     cast = [(actor, random_look(rng, pattern, period)) for actor in actors]
 
     frames = sample_background(canvas, camera, shape.height, shape.width)

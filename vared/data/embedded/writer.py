@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -62,6 +63,15 @@ def write_video(path: Path, clip: Clip, fps: int) -> None:
         container.mux(stream.encode())
 
 
+def write_mat(path: Path, content: dict[str, np.ndarray]) -> None:
+    """Write a MATLAB file whose bytes depend on `content` alone: scipy puts the time into the first 116 bytes."""
+    stream = io.BytesIO()
+    scipy.io.savemat(stream, content, do_compression=True)
+    stream.seek(0)
+    stream.write(b"MATLAB 5.0 MAT-file".ljust(116))
+    path.write_bytes(stream.getvalue())
+
+
 def write_clip(root: Path, seed: int, split: str, index: int, settings: SceneSettings) -> tuple[dict, np.ndarray]:
     """Render one clip and write its video and mask; return its row of clips.csv and its boxes (N, 5)."""
     clip = render_clip(seed, split, index, settings)
@@ -72,7 +82,7 @@ def write_clip(root: Path, seed: int, split: str, index: int, settings: SceneSet
     folder = root / "puppet_mask" / label / name
     folder.mkdir()
     mask = {"part_mask": np.ascontiguousarray(clip.masks.transpose(1, 2, 0))}
-    scipy.io.savemat(str(folder / "puppet_mask.mat"), mask, do_compression=True)
+    write_mat(folder / "puppet_mask.mat", mask)
     row = clip.row | {"clip": name, "youtube_id": video_id, "time_start": start, "time_end": end}
     return row, mask_boxes(clip.masks)
 
