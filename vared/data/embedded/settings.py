@@ -26,17 +26,17 @@ class SceneSettings:
     height: int = 48
     frames: int = 40
     fps: int = 20
-    cue_shares: tuple[float, float, float, float] = (0.55, 0.15, 0.15, 0.15)  # in the order of CUES
-    actor_radius: tuple[float, float] = (6.5, 9.5)
-    fine_radius: tuple[float, float] = (4.5, 6.5)  # actors of "fine" clips
+    cue_shares: tuple[float, float, float, float] = (0.64, 0.12, 0.12, 0.12)  # in the order of CUES
+    actor_radius: tuple[float, float] = (7.0, 9.5)
+    fine_radius: tuple[float, float] = (5.0, 7.0)  # actors of "fine" clips
     action_extent: float = 1.0  # scales travel, growth and rotation of every action
-    motion: tuple[float, float] = (0.7, 1.1)  # mean displacement of the actor's material points
-    plain_motion: tuple[float, float] = (0.6, 0.9)  # the same for "plain" clips, which evolve slowly
+    motion: tuple[float, float] = (0.3, 0.6)  # least mean displacement of the actor's material points
+    plain_motion: tuple[float, float] = (0.2, 0.45)  # the same for "plain" clips, which evolve slowly
     blink_frames: int = 4  # an "alternating" actor is shown and hidden for this many frames in turn
     bystander_share: float = 0.15  # of clips in which objects that look like the actor stand still beside it
-    clutter_count: tuple[int, int] = (0, 8)
-    clutter_contrast: tuple[float, float] = (0.1, 0.45)
-    camera_amplitude: float = 3.5  # of the most violent shake; a clip draws its own from 0 to this
+    clutter_count: tuple[int, int] = (0, 6)
+    clutter_contrast: tuple[float, float] = (0.1, 0.35)
+    camera_amplitude: float = 3.0  # of the most violent shake; a clip draws its own from 0 to this
     noise: tuple[float, float] = (0.0, 0.03)
     bitrate: tuple[int, int] = (50, 100)  # constant H.264 bit rate, kbit/s; drawn, so that file size tells nothing
 
