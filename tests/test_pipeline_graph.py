@@ -96,7 +96,7 @@ def test_the_recipe_of_a_profile_can_train(profile):
     from vared.training import Recipe
 
     numbers = dict(PARAMETERS["profiles"][profile]["training"])
-    for override in ({}, *numbers.pop("by_frames", {}).values()):
+    for override in ({}, *numbers.pop("by_group", {}).values()):
         Recipe(seed=0, **numbers | override)
 
 

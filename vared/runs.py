@@ -124,7 +124,7 @@ def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object])
         raise FileNotFoundError(f"{identity} does not exist. Make the data set first: vared data {profile}")
     run = parse_run(word)
     training = dict(numbers["training"])
-    training |= training.pop("by_frames", {}).get(run.frames, {})
+    training |= training.pop("by_group", {}).get(run.group, {})
     return RunPlan(
         profile=profile,
         run=run,
