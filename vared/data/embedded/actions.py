@@ -79,7 +79,8 @@ def mean_motion(tracks: list[Track]) -> float:
 def add_sway(rng: np.random.Generator, tracks: list[Track], motion: float) -> None:
     """Let the actors sway, nearly sideways, as widely as needed to make their mean motion the one drawn.
 
-    This is what makes speed independent of the class: an action that moves little sways more.
+    An action that moves little sways up to it, one that moves more by itself does not sway: so speed hints less at the
+    class.
     """
     frames = len(tracks[0].x)
     cycles = rng.uniform(0.8, 1.2) * motion * (frames - 1) / (4 * _SWAY_AMPLITUDE)

@@ -30,7 +30,7 @@ class SceneSettings:
     actor_radius: tuple[float, float] = (7.0, 9.5)
     fine_radius: tuple[float, float] = (5.0, 7.0)  # actors of "fine" clips
     action_extent: float = 1.0  # scales travel, growth and rotation of every action
-    motion: tuple[float, float] = (0.3, 0.6)  # least mean displacement of the actor's material points
+    motion: tuple[float, float] = (0.3, 0.6)  # least mean displacement of an actor's material points
     plain_motion: tuple[float, float] = (0.2, 0.45)  # the same for "plain" clips, which evolve slowly
     blink_frames: int = 4  # an "alternating" actor is shown and hidden for this many frames in turn
     bystander_share: float = 0.15  # of clips in which objects that look like the actor stand still beside it
