@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -63,3 +64,11 @@ def test_the_results_in_the_readme_are_those_of_the_last_run():
 
 def test_the_patent_notice_stands_in_the_readme():
     assert "US patent application 20230082448" in README and "grants no rights" in " ".join(README.split())
+
+
+def test_the_floors_in_the_data_readme_are_those_measured():
+    text = (ROOT / "data" / "README.md").read_text()
+    for row in pd.read_csv(ROOT / "results" / "floors.csv").itertuples():
+        shares = [f"{100 * value:.1f} %" for value in (row.chance, row.accuracy, row.bound)]
+        line = f"| {row.floor} | {row.clips} | {' | '.join(shares)} | {row.method} | {100 * row.best:.1f} % |"
+        assert line in text, f"data/README.md lacks the line: {line}"

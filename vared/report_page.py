@@ -69,14 +69,17 @@ def _table(folder: Path) -> str:
 
 
 def readme_results(root: Path) -> str:
-    """The results part of README.md: the main table of the default profile, with the command for every row."""
+    """The results part of README.md: main table of the default profile with the command for every row, and controls."""
     folder = results_folder(root, "embedded")
     long = pd.read_csv(folder / "tables" / "table_4_1.csv")
     runs = pd.read_csv(folder / "runs.csv")
     table = reporting.side_by_side(long)
     table = table.drop(columns=[name for name in table.columns if name.endswith((" max", " min"))])
     table["command"] = [_command(row, runs) for row in table[["frames", "network"]].itertuples(index=False)]
-    return f"{reporting.markdown(table)}\n\n{reporting.provenance(reporting.read_summary(folder), 'table_4_1')}"
+    controls = reporting.controls_table(runs, pd.read_csv(folder / "comparisons.csv"), frames=8, search_space=2)
+    provenance = reporting.provenance(reporting.read_summary(folder), "table_4_1")
+    title = "Does the policy look at the clip? 8 frames, S = 2, paired on the same clips and seeds:"
+    return f"{reporting.markdown(table)}\n\n{provenance}\n\n{title}\n\n{reporting.markdown(controls)}"
 
 
 def _command(row, runs: pd.DataFrame) -> str:

@@ -163,10 +163,10 @@ def markdown(table: pd.DataFrame) -> str:
     return table.to_markdown(index=False, disable_numparse=True)
 
 
-def png(figure) -> bytes:
+def png(figure, dpi: int = 150) -> bytes:
     """A figure as PNG without the version of the library that drew it, so that equal figures are equal bytes."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(stream, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
     return stream.getvalue()
 
 
