@@ -96,8 +96,8 @@ def test_the_recipe_of_a_profile_can_train(profile):
     from vared.training import Recipe
 
     numbers = dict(PARAMETERS["profiles"][profile]["training"])
-    for override in ({}, *numbers.pop("by_group", {}).values()):
-        Recipe(seed=0, **numbers | override)
+    for override in ({}, *numbers.pop("by_frames", {}).values()):
+        Recipe(seed=0, **numbers | {name: value for name, value in override.items() if name != "start_from_frames"})
 
 
 def test_committed_outputs_are_not_cached_and_cached_ones_stay_out_of_git():

@@ -153,13 +153,15 @@ def test_rates_scale_with_the_batch_unless_absolute():
     assert thesis.phase(2).learning_rate == pytest.approx(0.00056, rel=0.01)
     assert thesis.phase(1).warmup_learning_rate == pytest.approx(0.01 / 18)
     assert vared.Recipe(batch_size=64, reference_batch=None).phase(1).learning_rate == 0.18
+    assert thesis.phase(2).warmup_epochs == 0 and vared.Recipe(finetune_warmup_epochs=3).phase(2).warmup_epochs == 3
     assert (thesis.phase(1).efficiency_weight, thesis.phase(2).efficiency_weight) == (0.0, 0.8)
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [({"epochs": -1}, "epochs of at least 0"), ({"batch_size": 0}, "batch_size above 0"),
-     ({"epochs": 3, "warmup_epochs": 3}, "inside the 3 epochs")],
+     ({"epochs": 3, "warmup_epochs": 3}, "inside the 3 epochs of phase 1"),
+     ({"finetune_epochs": 2, "finetune_warmup_epochs": 2}, "inside the 2 epochs of phase 2")],
 )  # fmt: skip
 def test_a_recipe_that_cannot_train_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):

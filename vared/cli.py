@@ -109,7 +109,9 @@ def floors(root: Path, options: argparse.Namespace) -> None:
 
 
 def runs_ahead(root: Path, options: argparse.Namespace) -> int:
-    words = runs.by_length(profile_runs(root, options.profile))
+    numbers = profile_numbers(root, options.profile)
+    plans = [runs.plan_run(root, options.profile, word, numbers) for word in profile_runs(root, options.profile)]
+    words = [plan.run.word for plan in runs.in_order(plans)]
     command = [sys.executable, "-m", "vared", "compute", options.profile]
     outcomes = ahead.run_side_by_side({word: [*command, word] for word in words}, options.jobs, root)
     if ahead.report_failures(outcomes):
@@ -121,13 +123,14 @@ def runs_ahead(root: Path, options: argparse.Namespace) -> int:
 
 
 def trained(root: Path, plan: runs.RunPlan) -> Path:
-    """The scratch folder of the trained run; trains first when it is not finished."""
+    """The scratch folder of the trained run; trains it, and what it starts from, when that is not done."""
     folder = root / "scratch" / plan.training_fingerprint
 
     def work(target: Path) -> None:
         from vared import experiments
 
-        experiments.train(root, plan, target)
+        start = trained(root, plan.start) / "phase1.safetensors" if plan.start else None
+        experiments.train(root, plan, target, start)
 
     record = {"profile": plan.profile, "run": plan.run.word}
     return scratch.compute_once(folder, work, record, leader=int(os.environ.get("RANK", 0)) == 0)
