@@ -26,8 +26,8 @@ class Recipe:
     All three rates are for a batch of `reference_batch` clips and scale linearly with the batch; with
     `reference_batch=None` they are taken as they are. Ours: `gate_rate_factor`, `finetune_gate_rate_factor` (the gates'
     rate in phase 1 and 2 over that of the rest), `finetune_warmup_epochs` (phase 2 starts with the efficiency loss at
-    its steepest: without a warm-up gates may shut faster than the weights can follow), `efficiency_gradient` (see
-    EfficiencyLoss),
+    its steepest, and gates must not shut faster than the weights can follow), `gradient_norm` (the gradient of all
+    parameters is scaled down to this norm; None: as it is), `efficiency_gradient` (see EfficiencyLoss),
     `recalibration_clips` (training clips that batch normalisation is measured on at the end; 0 for none),
     `precision` ("no", "bf16", "fp16"), `channels_last` (memory layout only), `seed` (order, augmentation, dropout).
 
@@ -47,6 +47,7 @@ class Recipe:
     momentum: float = 0.9
     gate_rate_factor: float = 1.0
     finetune_gate_rate_factor: float = 1.0
+    gradient_norm: float | None = None
     efficiency_weight: float = 0.8
     efficiency_gradient: str = "first_open"
     recalibration_clips: int = 1024
@@ -61,8 +62,8 @@ class Recipe:
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"Recipe needs {name} of at least 0, but it is {getattr(self, name)}.")
-        for name in ("learning_rate", "finetune_learning_rate", "batch_size"):
-            if getattr(self, name) <= 0:
+        for name in ("learning_rate", "finetune_learning_rate", "batch_size", "gradient_norm"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"Recipe needs {name} above 0, but it is {getattr(self, name)}.")
         for number, epochs, warmup in (
             (1, self.epochs, self.warmup_epochs), (2, self.finetune_epochs, self.finetune_warmup_epochs),

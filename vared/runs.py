@@ -133,6 +133,8 @@ def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object])
     training = dict(numbers["training"])
     training |= training.pop("by_frames", {}).get(run.frames, {})
     start_frames = training.pop("start_from_frames", None)
+    if run.single_frame:  # a floor for the static network, which is judged after phase 1
+        training["finetune_epochs"] = 0
     return RunPlan(
         profile=profile,
         run=run,
