@@ -132,7 +132,7 @@ def positions(ours: pd.DataFrame, thesis: pd.DataFrame) -> pd.DataFrame:
             "floor": floor, "ceiling": ceiling, "position": 100.0 * (1.0 - saving / (ceiling - floor)),
             "ratio": 1.0 - saving / group["layer_gmacs"].iloc[0],
         })  # fmt: skip
-    return pd.concat([thesis.reset_index(drop=True), pd.DataFrame(found)], axis=1).round(4)
+    return pd.concat([thesis.reset_index(drop=True), pd.DataFrame(found)], axis=1).round(6)
 
 
 def position_text(rows: pd.DataFrame) -> pd.DataFrame:
