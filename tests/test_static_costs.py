@@ -68,7 +68,7 @@ def test_the_two_printed_costs_of_x3d_are_two_ways_of_counting_it(rows):
     assert kinetics["with_normalisation"] == pytest.approx(6.42, abs=0.01)
     assert mini["with_pooling"] == pytest.approx(6.200, abs=0.0005)
     assert rows.loc[("x3d_m", JHMDB, 16, GFLOPS), "with_pooling"] == pytest.approx(5.75, abs=0.0005)
-    for part in ("6.20 for Mini-Kinetics-200", "+0.0004", f"{kinetics['with_normalisation']:.3f}", "6.200"):
+    for part in ("6.20 for Mini-Kinetics-200", "+0.0004", f"{kinetics['with_normalisation']:.3f}"):
         assert part in kinetics["explanation"]
 
 

@@ -38,9 +38,11 @@ Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
 {_links(folder, folder, OF_PROFILE)}
 {_links(root / "results", folder, SHARED)}
 
+The method on one clip, equations 3.1 to 3.6 with pictures: [00_method.ipynb](notebooks/00_method.ipynb).
+
 Behind them: [runs.csv](runs.csv) (a row a run and variant), [comparisons.csv](comparisons.csv) (paired differences),
-[policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv). The last
-two tables are counted in full size on shapes alone and are the same for every profile.
+[policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv). Costs and
+their range are counted in full size on shapes alone; they are the same for every profile.
 
 {_table(folder)}
 

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vared.backbones import create_model
+from vared.backbones import corrnet, create_model
+from vared.baselines import arnet
 from vared.flops import GIGA, count_flops
 from vared.layers import DynamicConfig
 from vared.tasks.localization_head import Localizer, YowoHead
@@ -22,7 +23,7 @@ from vared.tasks.localization_head import Localizer, YowoHead
 # Sides of the centre crop in pixels (section 4.4). Localisation is YOWO's 224.
 CROP_SIZES = {
     "r2plus1d_18": 128, "r2plus1d_18_tpn": 128, "r2plus1d_18_corrnet": 128, "i3d": 256, "x3d_m": 256,
-    "tsn_resnet50": 224,
+    "tsn_resnet50": 224, "ar_net": 224,
 }  # fmt: skip
 CLASSES = {"Mini-Kinetics-200": 200, "Kinetics-400": 400, "Moments-In-Time": 339, "J-HMDB-21": 21}
 LOCALIZATION, LOCALIZATION_CROP = "J-HMDB-21", 224
@@ -31,8 +32,9 @@ LOCALIZATION, LOCALIZATION_CROP = "J-HMDB-21", 224
 def count_networks(rows: pd.DataFrame) -> pd.DataFrame:
     """Our counts for the networks, data sets and clip lengths of `rows` (columns network, dataset, frames), each once.
 
-    Columns beside those: crop_size, classes, gmacs (what `count_flops` counts), pooling and normalisation (1e9 further
-    operations, not in gmacs), million_parameters. Of AR-Net only the parameters: its cost depends on the clip.
+    Columns beside those: crop_size, classes, gmacs (what `count_flops` counts); pooling, normalisation and, in CorrNet,
+    correlation (1e9 further operations, not in gmacs); million_parameters. Of AR-Net only the parameters are counted:
+    its cost depends on the clip.
     """
     configurations = rows[["network", "dataset", "frames"]].drop_duplicates()
     return pd.DataFrame([_row(*key) for key in configurations.itertuples(index=False)]).round(6)
@@ -58,19 +60,20 @@ def crop_size(network: str, dataset: str) -> int:
 
 
 def _row(network: str, dataset: str, frames: int) -> dict[str, object]:
-    row = {"network": network, "dataset": dataset, "frames": frames, "classes": CLASSES[dataset]}
+    side = crop_size(network, dataset)
+    row = {"network": network, "dataset": dataset, "frames": frames, "crop_size": side, "classes": CLASSES[dataset]}
+    costs = {"gmacs": nan, "pooling": nan, "normalisation": nan, "correlation": nan}
     if network == "ar_net":
-        from vared.baselines.arnet import build
-
         with torch.device("meta"):
-            model = build(num_classes=CLASSES[dataset])
-        counts = {"crop_size": 224, "gmacs": nan, "pooling": nan, "normalisation": nan}
+            model = arnet.build(num_classes=CLASSES[dataset])
     else:
-        model, side = full_size(network, dataset, frames), crop_size(network, dataset)
+        model, clip = full_size(network, dataset, frames), (3, frames, side, side)
         with OtherOperations() as other:
-            gmacs = count_flops(model, (3, frames, side, side)).static
-        counts = {"crop_size": side, "gmacs": gmacs, "pooling": other.pooling, "normalisation": other.normalisation}
-    return row | counts | {"million_parameters": sum(p.numel() for p in model.parameters()) / 1e6}
+            costs["gmacs"] = count_flops(model, clip).static
+        costs |= {"pooling": other.pooling, "normalisation": other.normalisation}
+        if network == "r2plus1d_18_corrnet":
+            costs["correlation"] = corrnet.correlation_gmacs(model, clip)
+    return row | costs | {"million_parameters": sum(p.numel() for p in model.parameters()) / 1e6}
 
 
 class OtherOperations(TorchDispatchMode):
