@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     verb("data", make_data, "make the data set of a profile under data/PROFILE", "profile")
+    verb("costs", costs, "count every network of the thesis in full size, plain and under every fixed policy")
     verb("floors", floors, "accuracy reached without watching the videos", "profile")
     jobs = verb("runs-ahead", runs_ahead, "train and evaluate all runs of a profile side by side", "profile")
     jobs.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time (default: cores)")
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     notebook = verb("notebook", notebook_command, "execute, strip or check notebooks")
     notebook.add_argument("action", choices=("run", "strip", "check"))
     notebook.add_argument("name", nargs="?", help="notebook to run, without folder and ending")
-    notebook.add_argument("profile", nargs="?", help="profile whose results it reads")
+    notebook.add_argument("profile", nargs="?", help="profile whose results it reads, if it reads any")
     return top
 
 
@@ -99,6 +100,16 @@ def make_data(root: Path, options: argparse.Namespace) -> None:
 
     workers = len(os.sched_getaffinity(0))
     prepare(root, options.profile, profile_numbers(root, options.profile)["data"], workers=workers)
+
+
+def costs(root: Path, options: argparse.Namespace) -> None:
+    from vared import paper, policy_range, static_costs
+
+    printed, target = root / "data" / "paper", root / "results"
+    plain = static_costs.count_networks(paper.printed_static(printed))
+    scratch.write_text(target / "static_costs.csv", plain.to_csv(index=False))
+    dynamic = policy_range.count_policies(paper.printed_dynamic(printed))
+    scratch.write_text(target / "policy_range.csv", dynamic.to_csv(index=False))
 
 
 def floors(root: Path, options: argparse.Namespace) -> None:
@@ -210,10 +221,14 @@ def notebook_command(root: Path, options: argparse.Namespace) -> int:
         if dirty:
             print(f"Notebooks with outputs: {', '.join(dirty)}. Run: vared notebook strip", file=sys.stderr)
         return 1 if dirty else 0
-    if not options.name or not options.profile:
-        raise ValueError("vared notebook run takes the name of a notebook and a profile.")
-    profile_numbers(root, options.profile)
-    target = runs.results_folder(root, options.profile) / "notebooks" / f"{options.name}.ipynb"
-    parameters = {"profile": options.profile, "write": True}
+    if not options.name:
+        raise ValueError("vared notebook run takes the name of a notebook and, for most, a profile.")
+    source, parameters, folder = sources / f"{options.name}.ipynb", {"write": True}, root / "results"
+    if options.profile:
+        profile_numbers(root, options.profile)
+        parameters["profile"], folder = options.profile, runs.results_folder(root, options.profile)
+    elif "profile" in notebooks.declared_parameters(notebooks.read_source(source)):
+        raise ValueError(f"{options.name} reads a profile's results: vared notebook run {options.name} PROFILE")
+    target = folder / "notebooks" / f"{options.name}.ipynb"
     # In the project's folder, so that the kernel imports this checkout whatever is installed.
-    return notebooks.run(sources / f"{options.name}.ipynb", target, parameters, directory=root)
+    return notebooks.run(source, target, parameters, directory=root)
