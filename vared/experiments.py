@@ -87,7 +87,8 @@ def train(root: Path, plan: RunPlan, folder: Path, start: Path | None = None) ->
         start_from(network, start)
     fit(network, clips, recipe, directory=folder)
     record = {
-        "profile": plan.profile, "run": plan.run.word, "start": plan.start and plan.start.run.word, "fingerprint": plan.training_fingerprint,
+        "profile": plan.profile, "run": plan.run.word, "fingerprint": plan.training_fingerprint,
+        "start": plan.start.run.word if plan.start else None,
         "recipe": asdict(recipe), "videos": clips.videos.report(), "replaced": [asdict(bad) for bad in clips.replaced],
         "hardware": hardware(),
     }  # fmt: skip

@@ -70,7 +70,8 @@ class Recipe:
         ):  # fmt: skip
             if epochs and warmup >= epochs:
                 raise ValueError(
-                    f"The warm-up of {warmup} epochs counts inside the {epochs} epochs of phase {number}; make it shorter."
+                    f"The warm-up of {warmup} epochs counts inside the {epochs} epochs of phase {number}; "
+                    f"make it shorter."
                 )
 
     @property

@@ -157,7 +157,7 @@ def fingerprint(content: object) -> str:
 
 
 def in_order(plans: Iterable[RunPlan]) -> list[RunPlan]:
-    """Runs that others start from first, then the longest, so that none is left over at the end of a parallel session."""
+    """Runs that others start from first, then the longest: none is left over at the end of a parallel session."""
     plans = list(plans)
     needed = {plan.start.run.word for plan in plans if plan.start}
 

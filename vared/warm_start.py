@@ -18,11 +18,13 @@ def start_from(model: nn.Module, path: Path | str) -> nn.Module:
     Gates, and cheap temporal operations that the other network does not have, keep the values they have.
     Raises ValueError when anything else differs between the networks.
     """
-    weights, own = read_weights(Path(path)), model.state_dict()
-    for name in dynamic_layers(model):
-        gate, cheap = f"{name}.gate.", f"{name}.cheap_temporal."
-        theirs = {key for key in weights if key.startswith(gate) or (key.startswith(cheap) and key not in own)}
-        ours = {key for key in own if key.startswith(gate) or (key.startswith(cheap) and key not in weights)}
-        weights = {key: tensor for key, tensor in weights.items() if key not in theirs} | {key: own[key] for key in ours}
+    found, own = read_weights(Path(path)), model.state_dict()
+    gates = tuple(f"{name}.gate." for name in dynamic_layers(model))
+    cheap = tuple(f"{name}.cheap_temporal." for name in dynamic_layers(model))
+    kept = [name for name in own if name.startswith(gates) or (name.startswith(cheap) and name not in found)]
+    weights = {name: own[name] for name in kept}
+    for name, tensor in found.items():
+        if not name.startswith(gates) and (name in own or not name.startswith(cheap)):
+            weights[name] = tensor
     apply_weights(model, weights, str(path))
     return model
