@@ -10,6 +10,8 @@ import vared
 from tests.method_helpers import calibrate, dense, randomise_cheap, randomise_gates, relative_difference
 from vared.policies import dynamic_layers, forced_policy
 
+CLASSES = 5
+
 
 def on_meta(network, **settings) -> nn.Module:
     """A backbone without memory, to count."""
@@ -34,19 +36,35 @@ def floors(network, example: tuple[int, ...], policies: Iterable[tuple[int, floa
     return found
 
 
+def open_branches(model: nn.Module) -> nn.Module:
+    """`model` with no block starting as its shortcut alone."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            nn.init.ones_(module.weight)
+    return model
+
+
+def millions(model: nn.Module) -> float:
+    """Millions of parameters."""
+    return sum(parameter.numel() for parameter in model.parameters()) / 1e6
+
+
 def narrow(network, example: tuple[int, ...] = (3, 8, 32, 32), width: float = 1 / 8, **changes) -> nn.Module:
     """Narrow dynamic network in which no block starts as its shortcut alone."""
     torch.manual_seed(0)
-    model = network.build(num_classes=5, width=width)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            nn.init.ones_(module.weight)
-    return converted(network, model, example, **changes)
+    model = network.build(num_classes=CLASSES, width=width)
+    return converted(network, open_branches(model), example, **changes)
+
+
+def assert_every_parameter_gets_a_gradient(model: nn.Module, clips: torch.Tensor) -> None:
+    """One training step reaches every parameter."""
+    nn.functional.cross_entropy(open_branches(model).train()(clips), torch.arange(len(clips)) % CLASSES).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
 
 
 def assert_every_gate_gets_a_gradient(model: nn.Module, clips: torch.Tensor) -> None:
     """One training step: finite loss and gradients, none of a gate or cheap operation missing or zero."""
-    nn.functional.cross_entropy(model.train()(clips), torch.arange(len(clips)) % 5).backward()
+    nn.functional.cross_entropy(open_branches(model).train()(clips), torch.arange(len(clips)) % CLASSES).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     for name, layer in dynamic_layers(model).items():

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.method_helpers import calibrate, relative_difference
-from tests.network_checks import CLASSES, millions, open_branches
+from tests.network_helpers import CLASSES, millions, open_branches
 from vared.backbones.tsn import image_network
 from vared.baselines import arnet
 

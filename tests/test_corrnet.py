@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 import vared
 from tests.method_helpers import calibrate, dynamic_layers, relative_difference
-from tests.network_checks import (
+from tests.network_helpers import (
     CLASSES,
-    check_both_modes_agree,
-    check_every_gate_learns,
-    check_every_parameter_learns,
-    made_dynamic,
+    assert_every_gate_gets_a_gradient,
+    assert_every_parameter_gets_a_gradient,
+    assert_sparse_is_dense,
+    converted,
     millions,
     open_branches,
 )
@@ -151,8 +151,8 @@ def test_a_checkpoint_of_r2plus1d_loads_and_gives_its_logits():
 
 def test_the_sixteen_backbone_layers_are_dynamic_and_the_blocks_are_not():
     plain, model = full_size(r2plus1d), full_size()
-    made_dynamic(plain, r2plus1d, CLIP)
-    made_dynamic(model, corrnet, CLIP)
+    converted(r2plus1d, plain, CLIP)
+    converted(corrnet, model, CLIP)
     assert dynamic_layers(model).keys() == dynamic_layers(plain).keys() and len(dynamic_layers(model)) == 16
     with vared.fixed_policy(model, temporal=2, channel=0.5):
         assert vared.count_flops(model, CLIP).costs.backbone.item() == pytest.approx(25.22 + 5.461, abs=0.01)
@@ -166,11 +166,13 @@ def test_any_size_gives_logits(frames, height, width):
 
 @pytest.mark.parametrize("width", [1 / 16, 1 / 8])
 def test_every_parameter_gets_a_gradient(width):
-    check_every_parameter_learns(corrnet.build(num_classes=CLASSES, width=width), torch.randn(4, 3, 8, 32, 32))
+    assert_every_parameter_gets_a_gradient(
+        corrnet.build(num_classes=CLASSES, width=width), torch.randn(4, 3, 8, 32, 32)
+    )
 
 
 def test_a_dynamic_one_is_the_same_function_in_both_modes_and_every_gate_learns():
     clips = torch.randn(8, 3, 8, 32, 32)
-    model = made_dynamic(corrnet.build(num_classes=CLASSES, width=1 / 16), corrnet, (3, 8, 32, 32))
-    check_every_gate_learns(model, clips)
-    check_both_modes_agree(model, clips)
+    model = converted(corrnet, corrnet.build(num_classes=CLASSES, width=1 / 16), (3, 8, 32, 32))
+    assert_every_gate_gets_a_gradient(model, clips)
+    assert_sparse_is_dense(model, clips)

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 
 import vared
 from tests.method_helpers import dynamic_layers
-from tests.network_checks import (
+from tests.network_helpers import (
     CLASSES,
-    check_both_modes_agree,
-    check_every_gate_learns,
-    check_every_parameter_learns,
-    made_dynamic,
+    assert_every_gate_gets_a_gradient,
+    assert_every_parameter_gets_a_gradient,
+    assert_sparse_is_dense,
+    converted,
     millions,
 )
 from vared.backbones import r2plus1d, tpn
@@ -90,8 +90,8 @@ def test_the_two_directions_add_the_other_level(frames):
 
 def test_the_sixteen_backbone_layers_are_dynamic_and_the_neck_is_not():
     plain, model = full_size(r2plus1d), full_size()
-    made_dynamic(plain, r2plus1d, (3, 16, 128, 128))
-    made_dynamic(model, tpn, (3, 16, 128, 128))
+    converted(r2plus1d, plain, (3, 16, 128, 128))
+    converted(tpn, model, (3, 16, 128, 128))
     assert dynamic_layers(model).keys() == dynamic_layers(plain).keys() and len(dynamic_layers(model)) == 16
     with vared.fixed_policy(model, temporal=2, channel=0.5):
         floor = vared.count_flops(model, (3, 16, 128, 128)).costs.backbone.item()
@@ -124,11 +124,11 @@ def test_any_size_gives_logits(frames, height, width):
 
 @pytest.mark.parametrize("width", [1 / 16, 1 / 8])
 def test_every_parameter_gets_a_gradient(width):
-    check_every_parameter_learns(tpn.build(num_classes=CLASSES, width=width), torch.randn(4, 3, 8, 32, 32))
+    assert_every_parameter_gets_a_gradient(tpn.build(num_classes=CLASSES, width=width), torch.randn(4, 3, 8, 32, 32))
 
 
 def test_a_dynamic_one_is_the_same_function_in_both_modes_and_every_gate_learns():
     clips = torch.randn(8, 3, 8, 32, 32)
-    model = made_dynamic(tpn.build(num_classes=CLASSES, width=1 / 16), tpn, (3, 8, 32, 32))
-    check_every_gate_learns(model, clips)
-    check_both_modes_agree(model, clips)
+    model = converted(tpn, tpn.build(num_classes=CLASSES, width=1 / 16), (3, 8, 32, 32))
+    assert_every_gate_gets_a_gradient(model, clips)
+    assert_sparse_is_dense(model, clips)

@@ -10,12 +10,12 @@ from torch import nn
 
 import vared
 from tests.method_helpers import calibrate, dynamic_layers
-from tests.network_checks import (
+from tests.network_helpers import (
     CLASSES,
-    check_both_modes_agree,
-    check_every_gate_learns,
-    check_every_parameter_learns,
-    made_dynamic,
+    assert_every_gate_gets_a_gradient,
+    assert_every_parameter_gets_a_gradient,
+    assert_sparse_is_dense,
+    converted,
     millions,
 )
 from vared.backbones import tsn
@@ -64,7 +64,7 @@ def test_parameters():
 
 
 def test_resnet50_is_dynamic_in_the_48_convolutions_of_its_bottlenecks():
-    model = made_dynamic(full_size(), tsn, CLIP)
+    model = converted(tsn, full_size(), CLIP)
     layers = dynamic_layers(model)
     kernels = [layer.kernel_size for layer in layers.values()]
     assert len(kernels) == 48 and kernels.count((1, 3, 3)) == 16 and kernels.count((1, 1, 1)) == 32
@@ -102,7 +102,7 @@ def test_a_timm_checkpoint_loads_and_scores_are_averaged_over_frames(backbone):
 
 def test_a_timm_checkpoint_loads_into_a_dynamic_network():
     network = trained("resnet18")
-    model = made_dynamic(tsn.build(backbone="resnet18", num_classes=CLASSES), tsn, (3, 2, 64, 64))
+    model = converted(tsn, tsn.build(backbone="resnet18", num_classes=CLASSES), (3, 2, 64, 64))
     loaded = model.load_state_dict(network.state_dict(), strict=False)
     assert loaded.unexpected_keys == []
     assert all(".gate." in name or ".cheap_" in name for name in loaded.missing_keys)
@@ -152,19 +152,19 @@ def test_narrow_networks_start_with_the_variance_of_their_own_width(backbone):
 @pytest.mark.parametrize("backbone", ["resnet50", "resnet18", "mobilenetv2"])
 def test_every_parameter_gets_a_gradient(backbone):
     model = tsn.build(backbone=backbone, num_classes=CLASSES, width=1 / 4)
-    check_every_parameter_learns(model, torch.randn(4, 3, 4, 32, 32))
+    assert_every_parameter_gets_a_gradient(model, torch.randn(4, 3, 4, 32, 32))
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "resnet18", "mobilenetv2"])
 def test_a_dynamic_one_is_the_same_function_in_both_modes_and_every_gate_learns(backbone):
     clips = torch.randn(6, 3, 8, 32, 32)
-    model = made_dynamic(tsn.build(backbone=backbone, num_classes=CLASSES, width=1 / 8), tsn, (3, 8, 32, 32))
-    check_every_gate_learns(model, clips)
-    check_both_modes_agree(model, clips)
+    model = converted(tsn, tsn.build(backbone=backbone, num_classes=CLASSES, width=1 / 8), (3, 8, 32, 32))
+    assert_every_gate_gets_a_gradient(model, clips)
+    assert_sparse_is_dense(model, clips)
 
 
 def test_any_number_of_frames_and_any_size_fits_even_when_dynamic():
-    model = made_dynamic(tsn.build(backbone="resnet18", num_classes=CLASSES, width=1 / 16), tsn, (3, 8, 32, 32)).eval()
+    model = converted(tsn, tsn.build(backbone="resnet18", num_classes=CLASSES, width=1 / 16), (3, 8, 32, 32)).eval()
     for frames, height, width in ((1, 32, 32), (5, 40, 28), (9, 33, 17)):
         assert model(torch.randn(2, 3, frames, height, width)).shape == (2, CLASSES)
 
