@@ -11,10 +11,7 @@ from pathlib import Path
 import yaml
 
 # Nothing slow (torch, pandas, nbformat) at the top: publishing a finished run takes a fraction of a second.
-from vared import ahead, reproduction, runs, scratch
-
-TRAINING_OUTPUTS = ("phase1.safetensors", "weights.safetensors", "history.csv", "training.json")
-EVALUATION_OUTPUTS = ("metrics.json", "clips.parquet", "policies.parquet")
+from vared import pipeline, reproduction, runs, scratch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -122,59 +119,20 @@ def floors(root: Path, options: argparse.Namespace) -> None:
 def runs_ahead(root: Path, options: argparse.Namespace) -> int:
     numbers = profile_numbers(root, options.profile)
     plans = [runs.plan_run(root, options.profile, word, numbers) for word in profile_runs(root, options.profile)]
-    words = [plan.run.word for plan in runs.in_order(plans)]
-    command = [sys.executable, "-m", "vared", "compute", options.profile]
-    outcomes = ahead.run_side_by_side({word: [*command, word] for word in words}, options.jobs, root)
-    if ahead.report_failures(outcomes):
-        return 1
-    # Constant on purpose: what depends on this file must not run again because another run was trained.
-    text = "Computed side by side into scratch/; the stages train and evaluate publish from there.\n"
-    scratch.write_text(root / "data" / "runs" / f"{options.profile}.txt", text)
-    return 0
-
-
-def trained(root: Path, plan: runs.RunPlan) -> Path:
-    """The scratch folder of the trained run; trains it, and what it starts from, when that is not done."""
-    folder = root / "scratch" / plan.training_fingerprint
-
-    def work(target: Path) -> None:
-        from vared import experiments
-
-        start = trained(root, plan.start) / "phase1.safetensors" if plan.start else None
-        experiments.train(root, plan, target, start)
-
-    record = {"profile": plan.profile, "run": plan.run.word}
-    return scratch.compute_once(folder, work, record, leader=int(os.environ.get("RANK", 0)) == 0)
-
-
-def evaluated(root: Path, plan: runs.RunPlan, weights: Path) -> Path:
-    """The scratch folder of the evaluation of the weights in folder `weights`."""
-    folder = root / "scratch" / plan.training_fingerprint / f"evaluation-{plan.evaluation_fingerprint}"
-
-    def work(target: Path) -> None:
-        from vared import protocol
-
-        protocol.evaluate_run(root, plan, weights, target)
-
-    return scratch.compute_once(folder, work, {"profile": plan.profile, "run": plan.run.word})
+    return 0 if pipeline.compute_all(root, plans, options.jobs) else 1
 
 
 def compute(root: Path, options: argparse.Namespace) -> None:
     plan = plan_of(root, options)
-    evaluated(root, plan, trained(root, plan))
+    pipeline.evaluated(root, plan, pipeline.trained(root, plan))
 
 
 def train(root: Path, options: argparse.Namespace) -> None:
-    plan = plan_of(root, options)
-    folder = trained(root, plan)
-    if int(os.environ.get("RANK", 0)) == 0:
-        scratch.publish(folder, TRAINING_OUTPUTS, root / "data" / "runs" / plan.profile / plan.run.word)
+    pipeline.publish_training(root, plan_of(root, options))
 
 
 def evaluate(root: Path, options: argparse.Namespace) -> None:
-    plan = plan_of(root, options)
-    folder = evaluated(root, plan, root / "data" / "runs" / plan.profile / plan.run.word)
-    scratch.publish(folder, EVALUATION_OUTPUTS, root / "data" / "evaluations" / plan.profile / plan.run.word)
+    pipeline.publish_evaluation(root, plan_of(root, options))
 
 
 def collect(root: Path, options: argparse.Namespace) -> None:
