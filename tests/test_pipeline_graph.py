@@ -92,9 +92,10 @@ def test_the_counting_stage_watches_all_that_counts():
 
 
 def test_dependencies_that_lie_in_git_exist():
+    made = {name for stage in STAGES for name in outputs(stage)}
     for stage in STAGES:
         for name in dependencies(stage):
-            if "$" not in name:
+            if "$" not in name and name not in made:
                 assert (ROOT / name).exists(), f"stage {stage} depends on {name}"
 
 
