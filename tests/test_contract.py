@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import vared
+from tests.foreign_networks import NETWORKS, Converted
 from tests.method_helpers import dynamic_layers, is_dynamic, randomise_cheap, relative_difference
-from tests.network_helpers import NETWORKS, Converted
 
 # Of the libraries: torch.jit.script when they are imported, and an old spelling in pytorchvideo's swish.
 pytestmark = pytest.mark.filterwarnings("ignore:.*(jit.script|saved_variables):DeprecationWarning")

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import vared
+from tests.foreign_networks import NETWORKS, build_foreign, foreign_inputs
 from tests.method_helpers import (
     Geometry,
     calibrate,
@@ -17,7 +18,6 @@ from tests.method_helpers import (
     randomise_gates,
     tiny_r2plus1d,
 )
-from tests.network_helpers import NETWORKS, build_foreign, foreign_inputs
 from vared.layers import DynamicConfig
 from vared.policies import forced_policy
 
