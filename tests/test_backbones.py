@@ -88,3 +88,10 @@ def test_wrong_requests_are_refused():
     with pytest.raises(ValueError, match="width must be positive"):
         vared.create_model("r2plus1d_18", **good, width=0)
     assert "r2plus1d_18" in vared.list_models()
+
+
+def test_other_layers_can_be_made_dynamic():
+    stem = full_size(dynamic=True, where=lambda name, conv: name == "stem.0.temporal")
+    assert list(dynamic_layers(stem)) == ["stem.0.temporal"]
+    with pytest.raises(ValueError, match="give `dynamic` too"):
+        full_size(where=lambda name, conv: True)

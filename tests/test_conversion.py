@@ -30,6 +30,10 @@ def network(channels=6) -> nn.Sequential:
     )  # fmt: skip
 
 
+def anything(name, conv) -> bool:
+    return True
+
+
 def test_every_key_stays_and_only_gates_and_cheap_operations_are_added():
     static = tiny_r2plus1d(search_space=0)
     keys = list(static.state_dict())
@@ -100,10 +104,10 @@ def test_one_dimension_only():
 def test_layers_with_nothing_to_decide_stay_plain():
     model = nn.Sequential(nn.Conv3d(5, 1, 3, padding=1), nn.BatchNorm3d(1), network(6)[0].__class__(1, 6, 1))
     model.append(nn.BatchNorm3d(6))
-    vared.convert(model, example=(5, 1, 6, 6), where=lambda name, conv: True)
+    vared.convert(model, example=(5, 1, 6, 6), where=anything)
     assert list(dynamic_layers(model)) == ["2"] and type(model[0]) is nn.Conv3d
     with pytest.raises(ValueError, match="none of the 1 selected layers has anything to decide"):
-        vared.convert(nn.Sequential(nn.Conv3d(5, 1, 3, padding=1)), example=(5, 1, 6, 6))
+        vared.convert(nn.Sequential(nn.Conv3d(5, 1, 3, padding=1), nn.BatchNorm3d(1)), example=(5, 1, 6, 6))
 
 
 def test_no_match_names_what_there_is():
@@ -113,7 +117,7 @@ def test_no_match_names_what_there_is():
 
 def test_a_convolution_under_two_names_is_refused():
     conv = nn.Conv3d(5, 5, 3, padding=1)
-    with pytest.raises(ValueError, match="two names, '0' and '2'"):
+    with pytest.raises(ValueError, match="layer '0' is used under 2 names, '0' and '2'"):
         vared.convert(nn.Sequential(conv, nn.BatchNorm3d(5), conv), example=CLIP)
 
 
@@ -126,8 +130,8 @@ def test_a_convolution_that_runs_twice_is_refused():
         def forward(self, x):
             return self.conv(self.conv(x))
 
-    with pytest.raises(ValueError, match=r"\['conv'\] run more than once"):
-        vared.convert(Twice(), example=CLIP)
+    with pytest.raises(ValueError, match="layer 'conv' runs more than once in a forward pass, 2 times"):
+        vared.convert(Twice(), example=CLIP, where=anything)
 
 
 @pytest.mark.parametrize("example", [(4, 8, 6, 6), (2, 5, 8, 6, 6), (8, 6, 6)])
@@ -149,7 +153,138 @@ def test_an_unreached_layer_is_named():
 
     model = Idle()
     with pytest.raises(ValueError, match=r"'idle' was not reached by the example \(5, 8, 6, 6\)"):
+        vared.convert(model, example=CLIP, where=anything)
+    assert not dynamic_layers(model)
+    vared.convert(model, example=CLIP)  # the default passes it over
+    assert list(dynamic_layers(model)) == ["used.0"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("compiled", ["scripted", "traced"])
+def test_scripted_and_traced_modules_are_refused_by_name(compiled):
+    part = network()
+    part = torch.jit.script(part) if compiled == "scripted" else torch.jit.trace(part.eval(), torch.randn(1, *CLIP))
+    with pytest.raises(ValueError, match=r"the module '1' is scripted or traced \(\w+\)\. Convert the network it was"):
+        vared.convert(nn.Sequential(nn.Identity(), part), example=CLIP)
+    with pytest.raises(ValueError, match="the model is scripted or traced"):
+        vared.convert(part, example=CLIP)
+
+
+def test_quantised_convolutions_are_refused_by_name():
+    quantised = nn.Sequential(nn.Identity(), torch.ao.nn.quantized.Conv3d(5, 6, 3))
+    with pytest.raises(ValueError, match=r"the module '1' is quantised \(torch\.ao\.nn\.quantized.*before quantising"):
+        vared.convert(quantised, example=CLIP)
+    training = nn.Sequential(torch.ao.nn.qat.Conv3d(5, 6, 3, qconfig=torch.ao.quantization.get_default_qat_qconfig()))
+    with pytest.raises(ValueError, match=r"the module '0' is quantised \(torch\.ao\.nn\.qat"):
+        vared.convert(training, example=CLIP)
+
+
+def test_another_padding_than_zeros_is_refused_when_it_is_asked_for():
+    model = network().append(nn.Conv3d(4, 4, 3, padding=1, padding_mode="replicate"))
+    with pytest.raises(ValueError, match="layer '5' pads with padding_mode='replicate'; only zero padding"):
+        vared.convert(model, example=CLIP, where=anything)
+    assert not dynamic_layers(model), "an error leaves the network as it was"
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_a_weight_that_is_computed_is_refused():
+    model = network()
+    nn.utils.weight_norm(model[0])
+    with pytest.raises(ValueError, match="layer '0' has a weight that is computed from others"):
         vared.convert(model, example=CLIP)
+
+
+@pytest.mark.parametrize("wrong", [(2, 5, 8, 6, 6), (8, 6, 6)])
+def test_an_example_with_a_batch_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"An example is C x T x H x W, not " + re.escape(str(wrong))):
+        vared.convert(network(), example=wrong)
+    with pytest.raises(ValueError, match=r"An example is C x H x W, not \(2, 3\)"):
+        vared.convert(plain_image_network(), example=(2, 3))
+
+
+class Same(nn.Conv3d):
+    """Computes as nn.Conv3d does, with a constructor of its own, as in torchvision's video networks."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, 3, padding=1, bias=False)
+
+
+class Scaled(nn.Conv3d):
+    """Computes something else."""
+
+    def forward(self, x):
+        return 2.0 * super().forward(x)
+
+
+def test_subclasses_convert_unless_they_compute_something_else():
+    model = nn.Sequential(Same(5), nn.BatchNorm3d(5), Scaled(5, 5, 3, padding=1), nn.BatchNorm3d(5)).eval()
+    x = torch.randn(2, *CLIP)
+    expected = model(x)
+    vared.convert(model, example=CLIP)
+    assert list(dynamic_layers(model)) == ["0"]
+    with vared.fixed_policy(model):
+        assert relative_difference(model(x), expected) < 1e-6
+    vared.revert(model)
+    assert type(model[0]) is Same and torch.equal(model(x), expected)
+    with pytest.raises(ValueError, match="`where` selects none of the 0 convolutions"):
+        vared.convert(nn.Sequential(Scaled(5, 5, 3)), example=CLIP, where=anything)
+
+
+def test_revert_keeps_what_was_learned_and_how_layers_were_set():
+    model = tiny_r2plus1d(search_space=3).to(memory_format=torch.channels_last_3d)
+    parameters, x = dict(model.named_parameters()), torch.randn(2, 3, 8, 16, 16)
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    model.train()
+    model.stages[0].eval()
+    modes = {name: module.training for name, module in model.named_modules()}
+    clone = copy.deepcopy(model)
+    assert vared.revert(model) is model and not dynamic_layers(model)
+    assert all(parameters[name] is parameter for name, parameter in model.named_parameters())
+    assert all(modes[name] == module.training for name, module in model.named_modules())
+    with vared.fixed_policy(clone.eval()):
+        assert relative_difference(model.eval()(x), clone(x)) < 1e-5
+    modules = dict(model.named_modules())
+    assert dict(vared.revert(model).named_modules()) == modules
+    vared.convert(model, example=(3, 8, 16, 16))
+    assert len(dynamic_layers(model)) == 16
+
+
+def test_revert_needs_a_place_to_put_the_convolution():
+    layer = vared.convert(network(), example=CLIP)[0]
+    with pytest.raises(ValueError, match="the model itself is a dynamic layer"):
+        vared.revert(layer)
+
+
+class TwoPathways(nn.Module):
+    """Takes a list of clips, and changes the list, as SlowFast does."""
+
+    def __init__(self):
+        super().__init__()
+        self.slow, self.fast = network(), network()
+
+    def forward(self, clips):
+        clips[0] = self.slow(clips[0]).mean((2, 3, 4))
+        clips[1] = self.fast(clips[1]).mean((2, 3, 4))
+        return torch.cat(clips, dim=1)
+
+
+@pytest.mark.parametrize("form", ["shapes", "tensors"])
+def test_a_network_that_takes_a_list(form):
+    shapes = [(5, 2, 6, 6), (5, 8, 6, 6)]
+    example = shapes if form == "shapes" else [torch.randn(shape) for shape in shapes]
+    kept = list(example)
+    model = vared.convert(TwoPathways(), example=example)
+    assert {name: layer.frames_in for name, layer in dynamic_layers(model).items()} == {"slow.0": 2, "fast.0": 8}
+    report = vared.count_flops(model, example)
+    assert all(ours is theirs for ours, theirs in zip(example, kept, strict=True)), "the list is not ours to change"
+    alone = [vared.count_flops(network(), shape).static for shape in shapes]
+    assert report.static == pytest.approx(sum(alone), rel=1e-12)
+    batch = vared.count_flops(model, [torch.randn(3, *shape) for shape in shapes])
+    assert batch.costs.total.shape == (3,) and batch.static == pytest.approx(report.static, rel=1e-12)
+    with pytest.raises(ValueError, match=r"example \(\(5, 2, 6, 6\),\) does not fit"):
+        vared.convert(TwoPathways(), example=shapes[:1])
 
 
 def test_a_bare_convolution_is_refused():
@@ -159,7 +294,7 @@ def test_a_bare_convolution_is_refused():
 
 def test_a_missing_normalisation_is_a_warning_and_a_present_one_is_not():
     with pytest.warns(UserWarning, match=r"\['0'\]"):
-        vared.convert(nn.Sequential(nn.Conv3d(5, 6, 3, padding=1), nn.ReLU()), example=CLIP)
+        vared.convert(nn.Sequential(nn.Conv3d(5, 6, 3, padding=1), nn.ReLU()), example=CLIP, where=anything)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         vared.convert(network(), example=CLIP)

@@ -9,7 +9,15 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import vared
-from tests.method_helpers import Geometry, calibrate, dynamic_layers, randomise_gates, tiny_r2plus1d
+from tests.foreign_networks import NETWORKS, build_foreign, foreign_inputs
+from tests.method_helpers import (
+    Geometry,
+    calibrate,
+    dynamic_layers,
+    plain_image_network,
+    randomise_gates,
+    tiny_r2plus1d,
+)
 from vared.layers import DynamicConfig
 from vared.policies import forced_policy
 
@@ -107,6 +115,56 @@ def test_the_static_count_is_that_of_torch_and_of_fvcore():
     macs = round(1e9 * report.static)
     assert macs == counter.get_total_flops() / 2
     assert macs == by_operator["conv"] + by_operator["linear"]
+
+
+@pytest.mark.filterwarnings("ignore:.*(jit.script|saved_variables|torch.jit):DeprecationWarning")
+@pytest.mark.parametrize(
+    "name", ["x3d_xs", "csn_r101", "slowfast_r50", "s3d", "resnet50", "efficientnet_b0", "densenet121", "convnext_tiny"]
+)
+def test_the_static_count_of_other_networks_is_that_of_torch_and_of_fvcore(name):
+    model = build_foreign(name)
+    macs = round(1e9 * vared.count_flops(model, NETWORKS[name].example).static)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(foreign_inputs(name, 1))
+    by_operator = FlopCountAnalysis(model, (foreign_inputs(name, 1),)).unsupported_ops_warnings(False).by_operator()
+    assert macs == counter.get_total_flops() / 2
+    assert macs == by_operator["conv"] + by_operator["linear"]
+
+
+@pytest.mark.parametrize(("name", "gmacs"), [("resnet50", 4.089), ("mobilenetv2_100", 0.301), ("convnext_tiny", 4.46)])
+@pytest.mark.filterwarnings("ignore:.*jit.script:DeprecationWarning")
+def test_images_of_full_size(name, gmacs):
+    with torch.device("meta"):
+        model = import_module("timm").create_model(name)
+    report = vared.count_flops(model, (3, 224, 224))
+    assert report.static == pytest.approx(gmacs, rel=2e-3)
+    assert vared.count_flops(model, (2, 3, 224, 224)).costs.total.tolist() == [report.static] * 2
+
+
+def test_images_and_clips_are_told_apart_also_after_conversion_and_specialisation():
+    model = vared.convert(plain_image_network(), example=(5, 9, 9))
+    plain = vared.specialize(model, channel=0.5)
+    with vared.fixed_policy(model, channel=0.5):
+        costs = vared.count_flops(model, torch.randn(3, 5, 9, 9)).costs
+    assert costs.total.shape == (3,)
+    assert vared.count_flops(plain, (5, 9, 9)).static == pytest.approx(
+        (costs.backbone + costs.cheap)[0].item(), rel=1e-12
+    )
+    with pytest.raises(ValueError, match=r"An image is C x H x W or B x C x H x W, not \(9, 9\)"):
+        vared.count_flops(model, (9, 9))
+
+
+def test_gates_that_decide_for_frames_are_refused():
+    class FrameByFrame(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.images = vared.convert(plain_image_network(), example=(5, 9, 9))
+
+        def forward(self, clips):
+            return self.images(clips.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(clips), -1)).mean(1)
+
+    with pytest.raises(ValueError, match=r"'images\.0' decided 8 times for a batch of 2: .* on an image C x H x W"):
+        vared.count_flops(FrameByFrame(), (2, 5, 4, 9, 9))
 
 
 def test_the_count_on_the_meta_device_is_the_count_of_a_run():

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from vared.gate import Policy
 from vared.policies import dynamic_layers, policy
 from vared.reconstruction import CHEAP_MACS
+from vared.trial_run import Example, batch, batch_size, evaluating
 
 GIGA = 1e9
 
@@ -85,19 +86,31 @@ class FlopReport:
         return _executed(self.static, self.layers, policies)
 
 
-def count_flops(model: nn.Module, clip: "Tensor | tuple[int, ...]") -> FlopReport:
+def count_flops(model: nn.Module, clip: Example) -> FlopReport:
     """Count `model` on a clip (C, T, H, W), clips (B, C, T, H, W), or a shape of either kind.
+
+    A network of 2-D convolutions takes an image (C, H, W) or images (B, C, H, W) instead; if it computes clips frame by
+    frame, count it on the images. A network that takes a list of tensors, such as SlowFast, takes a list of those.
+
+    Counted are the modules nn.Conv1d, 2d, 3d and nn.Linear (subclasses too). What a network computes by functions
+    alone is not, so that attention and other products of activations are out of scope.
 
     The model runs once in evaluation mode. On the meta device nothing is computed and no gate can look at anything:
     dynamic layers then count as dense, or as the surrounding `fixed_policy` says.
-    Raises ValueError for another number of dimensions.
+    Raises ValueError for another number of dimensions, and when gates decide for frames rather than for whole clips.
     """
-    clips = _as_batch(model, clip)
+    clips = batch(model, clip)
     calls: dict[str, int] = {}
     geometry: dict[str, tuple[int, int]] = {}
-    with _counting(model, calls, geometry), _evaluating(model), torch.no_grad():
+    with _counting(model, calls, geometry), evaluating(model), torch.no_grad():
         model(clips)
-    count = clips.shape[0]
+    count, policies = batch_size(clips), policy(model)
+    for name, decided in policies.items():
+        if len(decided.temporal) != count:
+            raise ValueError(
+                f"Layer {name!r} decided {len(decided.temporal)} times for a batch of {count}: the network computes "
+                "clips frame by frame, and its costs are per image. Count the network behind it on an image C x H x W."
+            )
     layers = {}
     for name, layer in dynamic_layers(model).items():
         frames, pixels = geometry[name]
@@ -107,7 +120,6 @@ def count_flops(model: nn.Module, clip: "Tensor | tuple[int, ...]") -> FlopRepor
         )  # fmt: skip
     static_layers = {name: macs / count / GIGA for name, macs in calls.items()}
     static = sum(calls.values()) / count / GIGA
-    policies = policy(model)
     costs = _executed(static, layers, policies)
     if not policies:
         costs = ClipCosts(*(part.expand(count) for part in (costs.backbone, costs.gate, costs.cheap)))
@@ -150,22 +162,3 @@ def _counting(model: nn.Module, calls: dict[str, int], geometry: dict[str, tuple
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def _evaluating(model: nn.Module):
-    before = {module: module.training for module in model.modules()}
-    try:
-        yield model.eval()
-    finally:
-        for module, training in before.items():
-            module.training = training
-
-
-def _as_batch(model: nn.Module, clip: "Tensor | tuple[int, ...]") -> Tensor:
-    if not isinstance(clip, Tensor):
-        parameter = next(model.parameters())
-        clip = torch.zeros(tuple(clip), device=parameter.device, dtype=parameter.dtype)
-    if clip.dim() not in (4, 5):
-        raise ValueError(f"A clip is C x T x H x W or B x C x T x H x W, not {tuple(clip.shape)}.")
-    return clip if clip.dim() == 5 else clip.unsqueeze(0)

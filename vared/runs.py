@@ -32,13 +32,17 @@ TRAINING_FILES = (
     "vared/gate.py",
     "vared/layers.py",
     "vared/losses.py",
+    "vared/network_graph.py",
+    "vared/observation.py",
     "vared/optimization.py",
     "vared/policies.py",
     "vared/recalibration.py",
     "vared/recipes.py",
     "vared/reconstruction.py",
+    "vared/selection.py",
     "vared/tasks/recognition.py",
     "vared/training.py",
+    "vared/trial_run.py",
     "vared/warm_start.py",
 )
 EVALUATION_FILES = (

@@ -1,13 +1,31 @@
-"""A dynamic convolution with one policy baked in: plain modules only, for export and compilation.
+"""One policy baked in: plain modules only, no gates, for export and compilation.
 
 Shapes: B clip, C channel, T frame, H W pixel, K kept channels.
 """
+
+import copy
 
 import torch
 from torch import Tensor, nn
 
 from vared.execution import output_frames
+from vared.policies import dynamic_layers, fixed_policy, one_hot_policy
 from vared.reconstruction import AffineCheap, DepthwiseCheap, interleave, repeat_channels
+
+
+def specialize(model: nn.Module, temporal: int = 1, channel: float = 1.0) -> nn.Module:
+    """Copy of `model` in which every layer always takes the policy (R, r): plain modules, no gates, to export.
+
+    Equals the model under `fixed_policy(model, temporal, channel)` in evaluation mode. Raises ValueError when the
+    model has no dynamic layer or no layer has that candidate.
+    """
+    with fixed_policy(model, temporal, channel):  # checks the values
+        plain = copy.deepcopy(model).eval()
+    for name, layer in dynamic_layers(plain).items():
+        parent, _, child = name.rpartition(".")
+        v_t, v_c = one_hot_policy(layer, temporal, channel)
+        setattr(plain.get_submodule(parent), child, SpecializedConv(layer, int(v_t.argmax()), int(v_c.argmax())))
+    return plain
 
 
 class SpecializedConv(nn.Module):

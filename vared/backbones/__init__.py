@@ -7,6 +7,7 @@ from torch import nn
 
 from vared.conversion import convert
 from vared.layers import DynamicConfig
+from vared.selection import Where
 
 # Name -> file and the arguments that choose a network in it. Files are imported when a network of theirs is asked for:
 # building one does not load the libraries behind the others.
@@ -39,16 +40,18 @@ def default_config(name: str, **changes) -> DynamicConfig:
 
 def create_model(
     name: str, *, num_classes: int, num_frames: int, crop_size: int, width: float = 1.0,
-    dynamic: DynamicConfig | bool | None = None,
+    dynamic: DynamicConfig | bool | None = None, where: Where | None = None,
 ) -> nn.Module:  # fmt: skip
     """Network `name` for clips B x 3 x num_frames x crop_size x crop_size, with logits B x num_classes.
 
-    `width` multiplies every channel count. With `dynamic` the layers that the thesis makes dynamic are converted, by
-    the given settings or, for True, by those of `default_config`.
+    `width` multiplies every channel count. With `dynamic` the layers that the thesis makes dynamic, or those that
+    `where(name, conv)` selects, are converted, by the given settings or, for True, by those of `default_config`.
     Build under `torch.device("meta")` to count a full-size network without its memory.
-    Raises ValueError for an unknown name or a size below 1.
+    Raises ValueError for an unknown name, a size below 1, or `where` without `dynamic`.
     """
     file, choice = _find(name)
+    if where is not None and not dynamic:
+        raise ValueError("`where` selects layers to make dynamic: give `dynamic` too.")
     for what, value in (("num_classes", num_classes), ("num_frames", num_frames), ("crop_size", crop_size)):
         if value < 1:
             raise ValueError(f"{what} must be at least 1, not {value}.")
@@ -57,7 +60,7 @@ def create_model(
     model = file.build(num_classes=num_classes, width=width, **choice)
     if dynamic:
         config = default_config(name) if dynamic is True else dynamic
-        convert(model, config, example=(3, num_frames, crop_size, crop_size), where=file.is_dynamic)
+        convert(model, config, example=(3, num_frames, crop_size, crop_size), where=where or file.is_dynamic)
     return model
 
 

@@ -1,0 +1,45 @@
+"""Networks through torch.hub, from the files of this repository."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import vared
+from tests.method_helpers import dynamic_layers
+
+ROOT = str(Path(__file__).resolve().parents[1])
+SMALL = {"num_classes": 5, "num_frames": 4, "crop_size": 16, "width": 0.0625}
+
+
+def test_the_entry_points_are_the_networks(monkeypatch):
+    # These two know repositories on GitHub only: let the download end in this folder.
+    monkeypatch.setattr(torch.hub, "_get_cache_or_reload", lambda *_, **__: ROOT)
+    assert torch.hub.list("owner/vared", trust_repo=True) == vared.list_models()
+    assert "vared.create_model" in torch.hub.help("owner/vared", "r2plus1d_18", trust_repo=True)
+
+
+def test_a_network_from_the_hub_is_that_of_create_model():
+    torch.manual_seed(0)
+    model = torch.hub.load(ROOT, "r2plus1d_18", source="local", **SMALL)
+    torch.manual_seed(0)
+    expected = vared.create_model("r2plus1d_18", **SMALL)
+    assert model.state_dict().keys() == expected.state_dict().keys() and not dynamic_layers(model)
+    assert all(torch.equal(value, expected.state_dict()[key]) for key, value in model.state_dict().items())
+    clips = torch.randn(2, 3, 4, 16, 16)
+    assert torch.equal(model.eval()(clips), expected.eval()(clips))
+
+
+def test_a_dynamic_network_from_the_hub():
+    model = torch.hub.load(ROOT, "r2plus1d_18", source="local", **SMALL, dynamic=vared.DynamicConfig(search_space=3))
+    assert len(dynamic_layers(model)) == 16
+    assert max(len(layer.kept_channels) for layer in dynamic_layers(model).values()) == 3
+
+
+def test_wrong_arguments_are_refused_as_by_create_model():
+    with pytest.raises(TypeError, match="frames"):
+        torch.hub.load(ROOT, "r2plus1d_18", source="local", **SMALL, frames=8)
+    with pytest.raises(ValueError, match="num_frames must be at least 1, not 0"):
+        torch.hub.load(ROOT, "r2plus1d_18", source="local", **{**SMALL, "num_frames": 0})
+    with pytest.raises(RuntimeError, match="r2plus1d_50"):
+        torch.hub.load(ROOT, "r2plus1d_50", source="local")
