@@ -1,9 +1,14 @@
 """Running and stripping notebooks."""
 
+from pathlib import Path
+
 import nbformat
 import pytest
 
 from vared import notebooks
+from vared.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def make(path, *code, parameters='profile = "embedded"\nwrite = False'):
@@ -51,6 +56,12 @@ def test_an_unknown_notebook_is_answered_with_the_known_ones(tmp_path):
     make(tmp_path / "table_9.ipynb")
     with pytest.raises(FileNotFoundError, match="only table_9"):
         notebooks.run(tmp_path / "table_1.ipynb", tmp_path / "out.ipynb", {}, directory=tmp_path)
+
+
+def test_a_notebook_that_reads_a_profile_is_not_run_without_one(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert main(["notebook", "run", "table_4_1"]) == 2
+    assert "vared notebook run table_4_1 PROFILE" in capsys.readouterr().err
 
 
 def test_stripping_removes_outputs_and_brings_back_the_same_bytes(tmp_path):

@@ -67,5 +67,6 @@ def test_the_copy_is_the_working_tree_without_lock_and_generated_files(tmp_path,
     throwaway_copy(root, target, os.environ)
     copied = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     expected = {"dvc.yaml", ".gitignore", "vared/new.py", ".dvc/config", "data/paper/a.csv", "tracked.txt"}
-    assert copied - {".dvc/config.local"} == expected
+    written_by_dvc = {".dvc/config.local", ".dvc/tmp/btime"}  # the second not always
+    assert copied - written_by_dvc == expected
     assert "no_scm = true" in (target / ".dvc" / "config.local").read_text()

@@ -47,9 +47,22 @@ def test_anything_else_is_refused_by_name(word):
         runs.parse_run(word)
 
 
-def test_long_runs_are_started_first():
-    words = ["static_8f_seed0", "s2_32f_seed0", "static_32f_seed0", "s3_8f_seed0"]
-    assert runs.by_length(words) == ["s2_32f_seed0", "static_32f_seed0", "s3_8f_seed0", "static_8f_seed0"]
+def test_what_others_start_from_comes_first_then_the_longest(project):
+    numbers = {**NUMBERS, "training": {"epochs": 3, "by_frames": {32: {"start_from_frames": 8}}}}
+    words = ["single_frame_8f_seed0", "s3_8f_seed0", "static_32f_seed0", "static_8f_seed0", "s2_16f_seed0"]
+    plans = [runs.plan_run(project, "small", word, numbers) for word in words]
+    assert [plan.run.word for plan in runs.in_order(plans)] == [
+        "static_8f_seed0", "static_32f_seed0", "s2_16f_seed0", "s3_8f_seed0", "single_frame_8f_seed0"
+    ]  # fmt: skip
+
+
+def test_a_run_starts_from_the_same_run_with_other_frames_and_depends_on_all_of_it(project):
+    training = {"epochs": 3, "by_frames": {16: {"epochs": 1, "start_from_frames": 8}}}
+    plan = runs.plan_run(project, "small", "s2_16f_seed1", {**NUMBERS, "training": training})
+    assert plan.start.run.word == "s2_8f_seed1" and plan.start.start is None
+    assert plan.numbers["training"] == {"epochs": 1} and plan.start.numbers["training"] == {"epochs": 3}
+    longer = runs.plan_run(project, "small", "s2_16f_seed1", {**NUMBERS, "training": {**training, "epochs": 4}})
+    assert longer.numbers == plan.numbers and longer.training_fingerprint != plan.training_fingerprint
 
 
 def test_the_fingerprint_follows_everything_that_changes_weights(project):

@@ -41,6 +41,20 @@ def test_every_table_and_figure_is_written_with_its_notebook(name):
         assert (RESULTS / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["static_costs", "policy_range"])
+def test_what_belongs_to_no_profile_is_made_there_too(name):
+    assert len(pd.read_csv(COPY / "results" / "tables" / f"{name}.csv")) > 20
+    assert f"../tables/{name}.md" in (RESULTS / "README.md").read_text()
+    notebook = nbformat.read(COPY / "results" / "notebooks" / f"{name}.ipynb", as_version=4)
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+
+
+def test_the_method_notebook_shows_the_trained_network():
+    text = (RESULTS / "notebooks" / "00_method.ipynb").read_text()
+    assert "trained: run s2_8f_seed0 of the profile smoke" in text
+    assert (RESULTS / "figures" / "method.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_runs_that_were_not_made_are_called_so_in_the_table():
     assert "not run" in (RESULTS / "tables" / "table_4_1.md").read_text()
 

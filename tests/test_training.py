@@ -104,8 +104,12 @@ def test_a_directory_of_another_recipe_is_refused(tmp_path):
         fit(dynamic_network(), Clips(), short_recipe(), directory=tmp_path, progress=False)
 
 
-def test_training_equals_a_bare_loop_bit_for_bit(tmp_path):
-    recipe = short_recipe(epochs=1, warmup_epochs=0, finetune_epochs=1, recalibration_clips=0, channels_last=False)
+@pytest.mark.parametrize("gradient_norm", [None, 0.5])
+def test_training_equals_a_bare_loop_bit_for_bit(tmp_path, gradient_norm):
+    recipe = short_recipe(
+        epochs=1, warmup_epochs=0, finetune_epochs=1, recalibration_clips=0, channels_last=False,
+        gradient_norm=gradient_norm,
+    )  # fmt: skip
     clips, network = Clips(24), dynamic_network()
     bare = copy.deepcopy(network)
     fit(network, clips, recipe, directory=tmp_path, progress=False)
@@ -126,6 +130,8 @@ def test_training_equals_a_bare_loop_bit_for_bit(tmp_path):
             loss = loss + weight * efficiency(vared.policy(bare), logits.argmax(1) == labels)
             optimizer.zero_grad()
             loss.backward()
+            if gradient_norm is not None:
+                assert torch.nn.utils.clip_grad_norm_(bare.parameters(), gradient_norm) > gradient_norm
             optimizer.step()
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, bare.state_dict()[name]), name
@@ -153,13 +159,16 @@ def test_rates_scale_with_the_batch_unless_absolute():
     assert thesis.phase(2).learning_rate == pytest.approx(0.00056, rel=0.01)
     assert thesis.phase(1).warmup_learning_rate == pytest.approx(0.01 / 18)
     assert vared.Recipe(batch_size=64, reference_batch=None).phase(1).learning_rate == 0.18
+    assert thesis.phase(2).warmup_epochs == 0 and vared.Recipe(finetune_warmup_epochs=3).phase(2).warmup_epochs == 3
     assert (thesis.phase(1).efficiency_weight, thesis.phase(2).efficiency_weight) == (0.0, 0.8)
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [({"epochs": -1}, "epochs of at least 0"), ({"batch_size": 0}, "batch_size above 0"),
-     ({"epochs": 3, "warmup_epochs": 3}, "inside the 3 epochs")],
+     ({"gradient_norm": 0}, "gradient_norm above 0"),
+     ({"epochs": 3, "warmup_epochs": 3}, "inside the 3 epochs of phase 1"),
+     ({"finetune_epochs": 2, "finetune_warmup_epochs": 2}, "inside the 2 epochs of phase 2")],
 )  # fmt: skip
 def test_a_recipe_that_cannot_train_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):

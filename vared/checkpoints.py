@@ -51,7 +51,7 @@ def load_weights(model: nn.Module, path: Path | str) -> nn.Module:
 
     Raises ValueError that lists missing, unexpected and wrongly shaped names, or says that the file is damaged.
     """
-    apply_weights(model, _read_weights(Path(path)), str(path))
+    apply_weights(model, read_weights(Path(path)), str(path))
     return model
 
 
@@ -109,7 +109,7 @@ def load_state(folder: Path | str) -> TrainingState | None:
             return TrainingState(
                 updates=int(path.name),
                 state=json.loads((path / "state.json").read_text()),
-                weights=_read_weights(path / "model.safetensors"),
+                weights=read_weights(path / "model.safetensors"),
                 optimizer=torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu"),
             )
         except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -122,7 +122,8 @@ def _state_folders(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("[0-9]*") if path.is_dir()), reverse=True)
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name; raises ValueError when it is damaged."""
     try:
         return load_file(path)
     except SafetensorError as error:

@@ -11,10 +11,7 @@ from pathlib import Path
 import yaml
 
 # Nothing slow (torch, pandas, nbformat) at the top: publishing a finished run takes a fraction of a second.
-from vared import ahead, reproduction, runs, scratch
-
-TRAINING_OUTPUTS = ("phase1.safetensors", "weights.safetensors", "history.csv", "training.json")
-EVALUATION_OUTPUTS = ("metrics.json", "clips.parquet", "policies.parquet")
+from vared import pipeline, reproduction, runs, scratch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     verb("data", make_data, "make the data set of a profile under data/PROFILE", "profile")
+    verb("costs", costs, "count every network of the thesis in full size, plain and under every fixed policy")
     verb("floors", floors, "accuracy reached without watching the videos", "profile")
     jobs = verb("runs-ahead", runs_ahead, "train and evaluate all runs of a profile side by side", "profile")
     jobs.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time (default: cores)")
@@ -54,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     notebook = verb("notebook", notebook_command, "execute, strip or check notebooks")
     notebook.add_argument("action", choices=("run", "strip", "check"))
     notebook.add_argument("name", nargs="?", help="notebook to run, without folder and ending")
-    notebook.add_argument("profile", nargs="?", help="profile whose results it reads")
+    notebook.add_argument("profile", nargs="?", help="profile whose results it reads, if it reads any")
     return top
 
 
@@ -101,6 +99,16 @@ def make_data(root: Path, options: argparse.Namespace) -> None:
     prepare(root, options.profile, profile_numbers(root, options.profile)["data"], workers=workers)
 
 
+def costs(root: Path, options: argparse.Namespace) -> None:
+    from vared import paper, policy_range, static_costs
+
+    printed, target = root / "data" / "paper", root / "results"
+    plain = static_costs.count_networks(paper.printed_static(printed))
+    scratch.write_text(target / "static_costs.csv", plain.to_csv(index=False))
+    dynamic = policy_range.count_policies(paper.printed_dynamic(printed))
+    scratch.write_text(target / "policy_range.csv", dynamic.to_csv(index=False))
+
+
 def floors(root: Path, options: argparse.Namespace) -> None:
     from vared.data.preparation import write_floors
 
@@ -109,58 +117,22 @@ def floors(root: Path, options: argparse.Namespace) -> None:
 
 
 def runs_ahead(root: Path, options: argparse.Namespace) -> int:
-    words = runs.by_length(profile_runs(root, options.profile))
-    command = [sys.executable, "-m", "vared", "compute", options.profile]
-    outcomes = ahead.run_side_by_side({word: [*command, word] for word in words}, options.jobs, root)
-    if ahead.report_failures(outcomes):
-        return 1
-    # Constant on purpose: what depends on this file must not run again because another run was trained.
-    text = "Computed side by side into scratch/; the stages train and evaluate publish from there.\n"
-    scratch.write_text(root / "data" / "runs" / f"{options.profile}.txt", text)
-    return 0
-
-
-def trained(root: Path, plan: runs.RunPlan) -> Path:
-    """The scratch folder of the trained run; trains first when it is not finished."""
-    folder = root / "scratch" / plan.training_fingerprint
-
-    def work(target: Path) -> None:
-        from vared import experiments
-
-        experiments.train(root, plan, target)
-
-    record = {"profile": plan.profile, "run": plan.run.word}
-    return scratch.compute_once(folder, work, record, leader=int(os.environ.get("RANK", 0)) == 0)
-
-
-def evaluated(root: Path, plan: runs.RunPlan, weights: Path) -> Path:
-    """The scratch folder of the evaluation of the weights in folder `weights`."""
-    folder = root / "scratch" / plan.training_fingerprint / f"evaluation-{plan.evaluation_fingerprint}"
-
-    def work(target: Path) -> None:
-        from vared import protocol
-
-        protocol.evaluate_run(root, plan, weights, target)
-
-    return scratch.compute_once(folder, work, {"profile": plan.profile, "run": plan.run.word})
+    numbers = profile_numbers(root, options.profile)
+    plans = [runs.plan_run(root, options.profile, word, numbers) for word in profile_runs(root, options.profile)]
+    return 0 if pipeline.compute_all(root, plans, options.jobs) else 1
 
 
 def compute(root: Path, options: argparse.Namespace) -> None:
     plan = plan_of(root, options)
-    evaluated(root, plan, trained(root, plan))
+    pipeline.evaluated(root, plan, pipeline.trained(root, plan))
 
 
 def train(root: Path, options: argparse.Namespace) -> None:
-    plan = plan_of(root, options)
-    folder = trained(root, plan)
-    if int(os.environ.get("RANK", 0)) == 0:
-        scratch.publish(folder, TRAINING_OUTPUTS, root / "data" / "runs" / plan.profile / plan.run.word)
+    pipeline.publish_training(root, plan_of(root, options))
 
 
 def evaluate(root: Path, options: argparse.Namespace) -> None:
-    plan = plan_of(root, options)
-    folder = evaluated(root, plan, root / "data" / "runs" / plan.profile / plan.run.word)
-    scratch.publish(folder, EVALUATION_OUTPUTS, root / "data" / "evaluations" / plan.profile / plan.run.word)
+    pipeline.publish_evaluation(root, plan_of(root, options))
 
 
 def collect(root: Path, options: argparse.Namespace) -> None:
@@ -207,10 +179,14 @@ def notebook_command(root: Path, options: argparse.Namespace) -> int:
         if dirty:
             print(f"Notebooks with outputs: {', '.join(dirty)}. Run: vared notebook strip", file=sys.stderr)
         return 1 if dirty else 0
-    if not options.name or not options.profile:
-        raise ValueError("vared notebook run takes the name of a notebook and a profile.")
-    profile_numbers(root, options.profile)
-    target = runs.results_folder(root, options.profile) / "notebooks" / f"{options.name}.ipynb"
-    parameters = {"profile": options.profile, "write": True}
+    if not options.name:
+        raise ValueError("vared notebook run takes the name of a notebook and, for most, a profile.")
+    source, parameters, folder = sources / f"{options.name}.ipynb", {"write": True}, root / "results"
+    if options.profile:
+        profile_numbers(root, options.profile)
+        parameters["profile"], folder = options.profile, runs.results_folder(root, options.profile)
+    elif "profile" in notebooks.declared_parameters(notebooks.read_source(source)):
+        raise ValueError(f"{options.name} reads a profile's results: vared notebook run {options.name} PROFILE")
+    target = folder / "notebooks" / f"{options.name}.ipynb"
     # In the project's folder, so that the kernel imports this checkout whatever is installed.
-    return notebooks.run(sources / f"{options.name}.ipynb", target, parameters, directory=root)
+    return notebooks.run(source, target, parameters, directory=root)

@@ -22,11 +22,10 @@ COMPARISONS = (
     ("dynamic", "static"), ("dynamic", "static_equal_epochs"), ("dynamic", "mean_policy"),
     ("dynamic", "random_policy"), ("dynamic", "before_finetuning"),
 )  # fmt: skip
-FULL_SIZE_FRAMES = (8, 16, 32)
 
 
 def collect(evaluations: Path, words: list[str], target: Path) -> None:
-    """Write runs.csv, comparisons.csv, static_costs.csv, policy_by_class.csv, extreme_clips.csv and summary.json.
+    """Write runs.csv, comparisons.csv, policy_by_class.csv, extreme_clips.csv and summary.json.
 
     `evaluations` holds a folder for each of the runs `words`. Raises FileNotFoundError that names the missing runs.
     """
@@ -42,7 +41,6 @@ def collect(evaluations: Path, words: list[str], target: Path) -> None:
     for name, table in {
         "runs": runs,
         "comparisons": comparisons,
-        "static_costs": full_size_costs(),
         "policy_by_class": policy_by_class(records, clips, policies),
         "extreme_clips": extreme_clips(records, clips, policies),
     }.items():
@@ -105,21 +103,6 @@ def _correct(clips: dict[str, pd.DataFrame], word: str, variant: str) -> np.ndar
         return None
     rows = clips[word][clips[word]["variant"] == variant].sort_values("clip")
     return rows["correct"].to_numpy(dtype=float) if len(rows) else None
-
-
-def full_size_costs() -> pd.DataFrame:
-    """Static GMACs of full-size R(2+1)D-18 at 128x128 pixels, counted on shapes alone."""
-    import torch
-
-    import vared
-
-    rows = []
-    for frames in FULL_SIZE_FRAMES:
-        with torch.device("meta"):
-            model = vared.create_model("r2plus1d_18", num_classes=200, num_frames=frames, crop_size=128)
-            clip = torch.empty(3, frames, 128, 128)
-        rows.append({"network": "R(2+1)D-18", "frames": frames, "gflops_ours": vared.count_flops(model, clip).static})
-    return pd.DataFrame(rows).round(4)
 
 
 def policy_by_class(records, clips, policies) -> pd.DataFrame:

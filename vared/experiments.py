@@ -23,6 +23,7 @@ from vared.layers import DynamicConfig
 from vared.runs import RunPlan
 from vared.scratch import write_text
 from vared.training import Recipe, fit
+from vared.warm_start import start_from
 
 
 def load_videos(root: Path, plan: RunPlan) -> dict[str, VideoList]:
@@ -73,14 +74,21 @@ def build_network(plan: RunPlan, num_classes: int) -> nn.Module:
     )  # fmt: skip
 
 
-def train(root: Path, plan: RunPlan, folder: Path) -> None:
-    """Train the run into `folder`: weights, history.csv, training.json, and a state from which a killed run goes on."""
+def train(root: Path, plan: RunPlan, folder: Path, start: Path | None = None) -> None:
+    """Train the run into `folder`: weights, history.csv, training.json, and a state from which a killed run goes on.
+
+    `start` are the weights of `plan.start`, where the plan has one.
+    """
     torch.set_num_threads(1)
     clips = data_set(root, plan, "train", training=True)
     recipe = Recipe(seed=plan.run.seed, **plan.numbers["training"])
-    fit(build_network(plan, len(clips.videos.classes)), clips, recipe, directory=folder)
+    network = build_network(plan, len(clips.videos.classes))
+    if start is not None:
+        start_from(network, start)
+    fit(network, clips, recipe, directory=folder)
     record = {
         "profile": plan.profile, "run": plan.run.word, "fingerprint": plan.training_fingerprint,
+        "start": plan.start.run.word if plan.start else None,
         "recipe": asdict(recipe), "videos": clips.videos.report(), "replaced": [asdict(bad) for bad in clips.replaced],
         "hardware": hardware(),
     }  # fmt: skip

@@ -1,10 +1,7 @@
 """Dynamic convolution: compute some feature maps, rebuild the others cheaply (thesis sections 3.1 and 3.3).
 
-Layer f with output F = f(X), C channels and T frames, and one clip's gate weights V_t, V_c:
-
-    channels, equation (3.1):  Y_c = sum_i V_c[i] * concat(F[:K_i], cheap_c_i(F[:K_i]))            K_i = ceil(r_i C)
-    frames,   equation (3.5):  Y[t] = sum_j V_t[j] * (Y_c[t]                          if t mod R_j = 0
-                                                      cheap_t_j(Y_c[R_j floor(t / R_j)])  otherwise)
+Output of a layer f for one clip with gate weights V_t, V_c: F = f(X), the channel mix of equation (3.1), the temporal
+mix of equation (3.5); both are spelled out in `reconstruction`.
 
 In training F is computed once, in full, whatever the number of candidates. In evaluation only what the gates open is
 computed (`execution`). Both are the same function: they share the two mixes below.

@@ -33,10 +33,7 @@ def run(source: Path, target: Path, parameters: dict[str, object], *, directory:
     `target` stays as it was. Raises FileNotFoundError without `source`, ValueError for a parameter that the notebook
     does not declare or whose type differs from the declared one.
     """
-    if not source.exists():
-        known = ", ".join(sorted(path.stem for path in source.parent.glob("*.ipynb")))
-        raise FileNotFoundError(f"There is no notebook {source.name} in {source.parent.name}/, only {known or 'none'}.")
-    check_parameters(nbformat.read(source, as_version=4), parameters, source.name)
+    check_parameters(read_source(source), parameters, source.name)
     papermill = import_papermill()
     partial = target.with_name(f"{target.stem}.partial.ipynb")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +48,14 @@ def run(source: Path, target: Path, parameters: dict[str, object], *, directory:
     nbformat.write(scrubbed(nbformat.read(partial, as_version=4)), partial)
     os.replace(partial, target)
     return 0
+
+
+def read_source(source: Path) -> nbformat.NotebookNode:
+    """The notebook at `source`. Raises FileNotFoundError that lists those beside it when there is none."""
+    if not source.exists():
+        known = ", ".join(sorted(path.stem for path in source.parent.glob("*.ipynb")))
+        raise FileNotFoundError(f"There is no notebook {source.name} in {source.parent.name}/, only {known or 'none'}.")
+    return nbformat.read(source, as_version=4)
 
 
 def check_parameters(notebook: nbformat.NotebookNode, parameters: dict[str, object], name: str) -> None:

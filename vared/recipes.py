@@ -25,7 +25,9 @@ class Recipe:
 
     All three rates are for a batch of `reference_batch` clips and scale linearly with the batch; with
     `reference_batch=None` they are taken as they are. Ours: `gate_rate_factor`, `finetune_gate_rate_factor` (the gates'
-    rate in phase 1 and 2 over that of the rest), `efficiency_gradient` (see EfficiencyLoss),
+    rate in phase 1 and 2 over that of the rest), `finetune_warmup_epochs` (phase 2 starts with the efficiency loss at
+    its steepest, and gates must not shut faster than the weights can follow), `gradient_norm` (the gradient of all
+    parameters is scaled down to this norm; None: as it is), `efficiency_gradient` (see EfficiencyLoss),
     `recalibration_clips` (training clips that batch normalisation is measured on at the end; 0 for none),
     `precision` ("no", "bf16", "fp16"), `channels_last` (memory layout only), `seed` (order, augmentation, dropout).
 
@@ -35,6 +37,7 @@ class Recipe:
     epochs: int = 120
     warmup_epochs: float = 15
     finetune_epochs: int = 40
+    finetune_warmup_epochs: float = 0
     batch_size: int = 1152
     learning_rate: float = 0.18
     warmup_learning_rate: float = 0.01
@@ -44,6 +47,7 @@ class Recipe:
     momentum: float = 0.9
     gate_rate_factor: float = 1.0
     finetune_gate_rate_factor: float = 1.0
+    gradient_norm: float | None = None
     efficiency_weight: float = 0.8
     efficiency_gradient: str = "first_open"
     recalibration_clips: int = 1024
@@ -52,17 +56,23 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("epochs", "finetune_epochs", "warmup_epochs", "warmup_learning_rate", "weight_decay", "seed"):
+        for name in (
+            "epochs", "finetune_epochs", "warmup_epochs", "finetune_warmup_epochs", "warmup_learning_rate",
+            "weight_decay", "seed",
+        ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"Recipe needs {name} of at least 0, but it is {getattr(self, name)}.")
-        for name in ("learning_rate", "finetune_learning_rate", "batch_size"):
-            if getattr(self, name) <= 0:
+        for name in ("learning_rate", "finetune_learning_rate", "batch_size", "gradient_norm"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"Recipe needs {name} above 0, but it is {getattr(self, name)}.")
-        if self.epochs and self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"The warm-up of {self.warmup_epochs} epochs counts inside the {self.epochs} epochs of phase 1; "
-                f"make it shorter."
-            )
+        for number, epochs, warmup in (
+            (1, self.epochs, self.warmup_epochs), (2, self.finetune_epochs, self.finetune_warmup_epochs),
+        ):  # fmt: skip
+            if epochs and warmup >= epochs:
+                raise ValueError(
+                    f"The warm-up of {warmup} epochs counts inside the {epochs} epochs of phase {number}; "
+                    f"make it shorter."
+                )
 
     @property
     def rate_scale(self) -> float:
@@ -79,6 +89,7 @@ class Recipe:
             )  # fmt: skip
         return Phase(
             number=2, first_epoch=self.epochs, epochs=self.finetune_epochs,
-            learning_rate=self.finetune_learning_rate * self.rate_scale, warmup_epochs=0, warmup_learning_rate=0.0,
-            efficiency_weight=self.efficiency_weight, gate_rate_factor=self.finetune_gate_rate_factor,
+            learning_rate=self.finetune_learning_rate * self.rate_scale, warmup_epochs=self.finetune_warmup_epochs,
+            warmup_learning_rate=0.0, efficiency_weight=self.efficiency_weight,
+            gate_rate_factor=self.finetune_gate_rate_factor,
         )  # fmt: skip

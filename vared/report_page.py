@@ -1,5 +1,6 @@
 """The front page of a results folder, and the results part of the project's README."""
 
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +11,14 @@ from vared.runs import results_folder
 from vared.scratch import write_text
 
 MARKERS = ("<!-- results: written by `vared readme` -->", "<!-- end of results -->")
+OF_PROFILE = (
+    ("Table 4.1", "tables/table_4_1"), ("Figure 4-1", "figures/figure_4_1"), ("Figure 4-2", "figures/figure_4_2"),
+)  # fmt: skip
+# Made once, for no profile.
+SHARED = (
+    ("Static costs, tables 4.1 to 4.9, B.2", "tables/static_costs"),
+    ("Range of each network's cost, and the thesis's place in it", "tables/policy_range"),
+)
 
 
 def write_results_page(root: Path, profile: str) -> Path:
@@ -26,11 +35,14 @@ Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
 
 | thesis | ours | data | computed by |
 |---|---|---|---|
-{_links()}
+{_links(folder, folder, OF_PROFILE)}
+{_links(root / "results", folder, SHARED)}
+
+The method on one clip, equations 3.1 to 3.6 with pictures: [00_method.ipynb](notebooks/00_method.ipynb).
 
 Behind them: [runs.csv](runs.csv) (a row a run and variant), [comparisons.csv](comparisons.csv) (paired differences),
-[policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv),
-[static_costs.csv](static_costs.csv), [floors.csv](floors.csv).
+[policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv). Costs and
+their range are counted in full size on shapes alone; they are the same for every profile.
 
 {_table(folder)}
 
@@ -50,14 +62,13 @@ another processor they differ in the last digits, and training can amplify that:
     return folder / "README.md"
 
 
-def _links() -> str:
+def _links(home: Path, seen_from: Path, results: tuple[tuple[str, str], ...]) -> str:
+    """A row for each of `results` (title, path without ending) below `home`, as links from `seen_from`."""
     rows = []
-    for title, folder, name in (
-        ("Table 4.1", "tables", "table_4_1"), ("Figure 4-1", "figures", "figure_4_1"),
-        ("Figure 4-2", "figures", "figure_4_2"),
-    ):  # fmt: skip
-        links = (f"{folder}/{name}.md", f"{folder}/{name}.csv", f"notebooks/{name}.ipynb")
-        rows.append(f"| {title} | " + " | ".join(f"[{Path(link).name}]({link})" for link in links) + " |")
+    for title, name in results:
+        files = [home / f"{name}.md", home / f"{name}.csv", home / "notebooks" / f"{Path(name).name}.ipynb"]
+        links = (f"[{file.name}]({os.path.relpath(file, seen_from)})" for file in files)
+        rows.append(f"| {title} | " + " | ".join(links) + " |")
     return "\n".join(rows)
 
 

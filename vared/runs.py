@@ -43,6 +43,7 @@ TRAINING_FILES = (
     "vared/tasks/recognition.py",
     "vared/training.py",
     "vared/trial_run.py",
+    "vared/warm_start.py",
 )
 EVALUATION_FILES = (
     "vared/controls.py",
@@ -66,6 +67,10 @@ class Run:
     def group(self) -> str:
         """The word without its seed: runs of one group differ in the seed only."""
         return self.word.rsplit("_seed", 1)[0]
+
+    def with_frames(self, frames: int) -> str:
+        """The word of the same run with clips of `frames` frames."""
+        return self.word.replace(f"_{self.frames}f_", f"_{frames}f_")
 
 
 def parse_run(word: str) -> Run:
@@ -102,12 +107,14 @@ class RunPlan:
     data_identity: str
     training_code: str
     evaluation_code: str
+    start: "RunPlan | None" = None  # the run whose weights after phase 1 this one starts from
 
     @property
     def training_fingerprint(self) -> str:
         """16 hexadecimal digits over everything the weights depend on."""
         sections = {name: self.numbers[name] for name in ("model", "sampling", "training")}
-        return fingerprint([self.profile, self.run.word, sections, self.data_identity, self.training_code])
+        start = self.start.training_fingerprint if self.start else None
+        return fingerprint([self.profile, self.run.word, sections, self.data_identity, self.training_code, start])
 
     @property
     def evaluation_fingerprint(self) -> str:
@@ -128,7 +135,10 @@ def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object])
         raise FileNotFoundError(f"{identity} does not exist. Make the data set first: vared data {profile}")
     run = parse_run(word)
     training = dict(numbers["training"])
-    training |= training.pop("by_group", {}).get(run.group, {})
+    training |= training.pop("by_frames", {}).get(run.frames, {})
+    start_frames = training.pop("start_from_frames", None)
+    if run.single_frame:  # a floor for the static network, which is judged after phase 1
+        training["finetune_epochs"] = 0
     return RunPlan(
         profile=profile,
         run=run,
@@ -136,6 +146,7 @@ def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object])
         data_identity=json.loads(identity.read_text())["sha256"],
         training_code=code_identity(root, TRAINING_FILES),
         evaluation_code=code_identity(root, EVALUATION_FILES),
+        start=plan_run(root, profile, run.with_frames(start_frames), numbers) if start_frames else None,
     )
 
 
@@ -149,14 +160,15 @@ def fingerprint(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def by_length(words: Iterable[str]) -> list[str]:
-    """Longest runs first, so that none is left over at the end of a parallel session."""
+def in_order(plans: Iterable[RunPlan]) -> list[RunPlan]:
+    """Runs that others start from first, then the longest: none is left over at the end of a parallel session."""
+    plans = list(plans)
+    needed = {plan.start.run.word for plan in plans if plan.start}
 
-    def work(word: str) -> tuple:
-        run = parse_run(word)
-        return -run.frames, -(run.search_space or 0), word
+    def work(plan: RunPlan) -> tuple:
+        return plan.run.word not in needed, -plan.run.frames, -(plan.run.search_space or 0), plan.run.word
 
-    return sorted(words, key=work)
+    return sorted(plans, key=work)
 
 
 def results_folder(root: Path, profile: str) -> Path:

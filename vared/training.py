@@ -184,6 +184,8 @@ class _Run:
                 f"with precision='no'; the last saved state is intact."
             )
         self.accelerator.backward(loss)
+        if self.recipe.gradient_norm is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         cost = nominal_cost(policies, self.layer_macs, len(labels))

@@ -1,38 +1,68 @@
 """Video networks by name. One file a network: its builder, and which of its convolutions the thesis makes dynamic."""
 
+from importlib import import_module
+from types import ModuleType
+
 from torch import nn
 
-from vared.backbones import r2plus1d
 from vared.conversion import convert
 from vared.layers import DynamicConfig
 
-_BUILDERS = {"r2plus1d_18": r2plus1d}
+# Name -> file and the arguments that choose a network in it. Files are imported when a network of theirs is asked for:
+# building one does not load the libraries behind the others.
+_NETWORKS = {
+    "i3d": ("i3d", {}),
+    "r2plus1d_18": ("r2plus1d", {}),
+    "r2plus1d_18_corrnet": ("corrnet", {}),
+    "r2plus1d_18_tpn": ("tpn", {}),
+    "tsn_mobilenetv2": ("tsn", {"backbone": "mobilenetv2"}),
+    "tsn_resnet18": ("tsn", {"backbone": "resnet18"}),
+    "tsn_resnet34": ("tsn", {"backbone": "resnet34"}),
+    "tsn_resnet50": ("tsn", {"backbone": "resnet50"}),
+    "x3d_m": ("x3d", {}),
+}
 
 
 def list_models() -> list[str]:
     """Names that `create_model` knows."""
-    return sorted(_BUILDERS)
+    return sorted(_NETWORKS)
+
+
+def default_config(name: str, **changes) -> DynamicConfig:
+    """How network `name` is made dynamic unless told otherwise; `changes` are fields of DynamicConfig.
+
+    Raises ValueError for an unknown name, TypeError for an unknown field.
+    """
+    file, _ = _find(name)
+    return DynamicConfig(**{**getattr(file, "DEFAULTS", {}), **changes})
 
 
 def create_model(
     name: str, *, num_classes: int, num_frames: int, crop_size: int, width: float = 1.0,
-    dynamic: DynamicConfig | None = None,
+    dynamic: DynamicConfig | bool | None = None,
 ) -> nn.Module:  # fmt: skip
     """Network `name` for clips B x 3 x num_frames x crop_size x crop_size, with logits B x num_classes.
 
-    `width` multiplies every channel count. With `dynamic` the layers that the thesis makes dynamic are converted.
+    `width` multiplies every channel count. With `dynamic` the layers that the thesis makes dynamic are converted, by
+    the given settings or, for True, by those of `default_config`.
     Build under `torch.device("meta")` to count a full-size network without its memory.
     Raises ValueError for an unknown name or a size below 1.
     """
-    if name not in _BUILDERS:
-        raise ValueError(f"There is no network {name!r}; known are {list_models()}.")
+    file, choice = _find(name)
     for what, value in (("num_classes", num_classes), ("num_frames", num_frames), ("crop_size", crop_size)):
         if value < 1:
             raise ValueError(f"{what} must be at least 1, not {value}.")
     if width <= 0:
         raise ValueError(f"width must be positive, not {width}.")
-    network = _BUILDERS[name]
-    model = network.build(num_classes=num_classes, width=width)
-    if dynamic is not None:
-        convert(model, dynamic, example=(3, num_frames, crop_size, crop_size), where=network.is_dynamic)
+    model = file.build(num_classes=num_classes, width=width, **choice)
+    if dynamic:
+        config = default_config(name) if dynamic is True else dynamic
+        convert(model, config, example=(3, num_frames, crop_size, crop_size), where=file.is_dynamic)
     return model
+
+
+def _find(name: str) -> tuple[ModuleType, dict[str, str]]:
+    if name not in _NETWORKS:
+        raise ValueError(f"There is no network {name!r}; known are {list_models()}.")
+    file, choice = _NETWORKS[name]
+    return import_module(f"vared.backbones.{file}"), choice

@@ -1,0 +1,1 @@
+"""Methods that the thesis compares with. One file a method."""
