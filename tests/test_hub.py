@@ -30,7 +30,17 @@ def test_a_network_from_the_hub_is_that_of_create_model():
     assert torch.equal(model.eval()(clips), expected.eval()(clips))
 
 
-def test_a_dynamic_network_from_the_hub():
+@pytest.mark.filterwarnings("ignore:.*jit.script:DeprecationWarning")
+@pytest.mark.parametrize("name", vared.list_models())
+def test_every_network_loads_with_its_own_dynamic_layers(name):
+    sizes = {"num_classes": 5, "num_frames": 8, "crop_size": 64, "width": 0.25}
+    with torch.device("meta"):
+        model = torch.hub.load(ROOT, name, source="local", **sizes, dynamic=True)
+        expected = vared.create_model(name, **sizes, dynamic=True)
+    assert dynamic_layers(model) and dynamic_layers(model).keys() == dynamic_layers(expected).keys()
+
+
+def test_the_settings_of_a_dynamic_network_pass_through_the_hub():
     model = torch.hub.load(ROOT, "r2plus1d_18", source="local", **SMALL, dynamic=vared.DynamicConfig(search_space=3))
     assert len(dynamic_layers(model)) == 16
     assert max(len(layer.kept_channels) for layer in dynamic_layers(model).values()) == 3

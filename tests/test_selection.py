@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import vared
-from tests.method_helpers import dynamic_layers, tiny_r2plus1d
+from tests.method_helpers import dynamic_layers
 from vared.observation import observe
 from vared.selection import (
     all_of,
@@ -222,10 +222,15 @@ def test_predicates():
     assert not depthwise("", nn.Conv2d(1, 8, 3))
 
 
-def test_the_backbone_of_the_thesis_gets_its_own_layers_by_default():
-    plain = tiny_r2plus1d(search_space=0)
-    vared.convert(plain, example=(3, 8, 16, 16))
-    assert dynamic_layers(plain).keys() == dynamic_layers(tiny_r2plus1d()).keys()
+@pytest.mark.filterwarnings("ignore:.*(jit.script|saved_variables):DeprecationWarning")
+@pytest.mark.parametrize("name", ["r2plus1d_18", "x3d_m", "tsn_resnet50"])
+def test_the_default_finds_the_layers_that_the_thesis_makes_dynamic(name):
+    sizes = {"num_classes": 5, "num_frames": 8, "crop_size": 64}
+    with torch.device("meta"):
+        plain = vared.create_model(name, **sizes)
+        thesis = dynamic_layers(vared.create_model(name, **sizes, dynamic=True)).keys()
+        taken = dynamic_layers(vared.convert(plain, example=(3, 8, 64, 64))).keys()
+    assert taken == thesis
 
 
 @pytest.mark.filterwarnings("ignore:.*jit.script:DeprecationWarning")
