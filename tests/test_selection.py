@@ -88,6 +88,8 @@ def test_the_choice_does_not_depend_on_mode_gradients_or_device(frozen):
     expected = reasons(Network())
     with torch.no_grad():
         assert reasons(model) == expected
+    with torch.inference_mode():
+        assert reasons(model, torch.randn(IMAGE)) == expected
     with torch.device("meta"):
         assert reasons(Network()) == expected
 

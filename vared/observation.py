@@ -40,7 +40,7 @@ def observe(model: nn.Module, example: Example) -> dict[str, Observed]:
     """The convolutions of `model` by name, in the order in which it runs them on one example without batch dimension.
 
     The run is in evaluation mode and leaves modes, statistics and the example as they were. Autograd follows it but
-    keeps no activations: it takes the memory of inference.
+    keeps no activations: it takes about the memory of inference.
     Raises ValueError when the example does not fit the network.
     """
     watched = _watched(model)
@@ -50,7 +50,8 @@ def observe(model: nn.Module, example: Example) -> dict[str, Observed]:
     handles = [module.register_forward_pre_hook(_enter(name, order, sizes)) for name, module in watched.items()]
     handles += [m.register_forward_hook(_leave(n, made)) for n, m in watched.items() if isinstance(m, CONVOLUTIONS)]
     try:
-        with evaluating(model), torch.enable_grad(), saved_tensors_hooks(lambda _: None, lambda _: None):
+        dropped = saved_tensors_hooks(lambda _: None, lambda _: None)
+        with evaluating(model), torch.inference_mode(False), torch.enable_grad(), dropped:
             inputs = batch_of_one(model, example)
             inputs = [_tracked(x, made) for x in inputs] if isinstance(inputs, list) else _tracked(inputs, made)
             outputs = model(inputs)
