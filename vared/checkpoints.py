@@ -117,6 +117,25 @@ def load_state(folder: Path | str) -> TrainingState | None:
     return None
 
 
+def resume(folder: Path | str, identity: dict, model: nn.Module) -> TrainingState | None:
+    """The newest state under `folder`, after putting its weights into `model`; None when there is none.
+
+    Raises ValueError when it is the state of another run: one whose `identity` (JSON) differs.
+    """
+    saved = load_state(folder)
+    if saved is None:
+        return None
+    different = [key for key in identity if saved.state["identity"].get(key) != identity[key]]
+    if different:
+        raise ValueError(
+            f"{folder} holds the unfinished run of another {' and '.join(different)}. "
+            f"Train in another directory, or delete this one to start anew."
+        )
+    apply_weights(model, saved.weights, str(folder))
+    logger.info("Resuming %s after %d updates.", folder, saved.updates)
+    return saved
+
+
 def _state_folders(folder: Path) -> list[Path]:
     """Saved states, newest first."""
     return sorted((path for path in folder.glob("[0-9]*") if path.is_dir()), reverse=True)

@@ -54,7 +54,7 @@ def convert(
         factors, kept, _ = candidates(conv, config, seen[name].input_shape[1])
         if len(factors) > 1 or len(kept) > 1:
             converted[name] = kind.from_conv(conv, config, seen[name].input_shape)
-            converted[name].gate.layer, converted[name].plain_class = name, type(conv)
+            converted[name].gate.layer = name
     if chosen and not converted and not already:
         raise ValueError(f"convert: none of the {len(chosen)} selected layers has anything to decide under {config}.")
     for name, layer in converted.items():
@@ -75,7 +75,7 @@ def revert(model: nn.Module) -> nn.Module:
         if not name:
             raise ValueError("revert: the model itself is a dynamic layer and cannot be replaced in place.")
         base = nn.Conv3d if layer.is_3d else nn.Conv2d
-        kind = getattr(layer, "plain_class", base)
+        kind = layer.plain_class
         conv = kind.__new__(kind)  # the constructors of subclasses take other arguments
         base.__init__(
             conv, layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation,

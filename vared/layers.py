@@ -67,7 +67,7 @@ class _Dynamic:
             conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
             conv.groups, conv.bias is not None, device="meta",
         )  # fmt: skip
-        layer.weight, layer.bias = conv.weight, conv.bias
+        layer.weight, layer.bias, layer.plain_class = conv.weight, conv.bias, type(conv)  # the class is for `revert`
         layer.train(conv.training)
         layer._make_dynamic(config, input_shape)
         return layer

@@ -4,7 +4,8 @@ Whether a candidate is open is decided on a threshold, so statistics that lag be
 accuracy and the cost of a dynamic network. The thesis does not mention it; static networks get the same treatment.
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,19 @@ from torch import Tensor, nn
 from vared.history import nominal_cost
 from vared.policies import policy
 
+logger = logging.getLogger(__name__)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def recalibrate(
+    model: nn.Module, clips: Callable[[], Iterable[Tensor]], layer_macs: Mapping[str, float]
+) -> tuple[float, float]:
+    """Recalibrate `model` on the batches that `clips()` gives; mean nominal cost on them before and after."""
+    before = mean_nominal_cost(model, clips(), layer_macs)
+    recalibrate_batch_norm(model, clips())
+    after = mean_nominal_cost(model, clips(), layer_macs)
+    logger.info("Recalibrated batch normalisation: mean cost %.4f before, %.4f after.", before, after)
+    return before, after
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ A run can be killed at any moment and started again: on one CPU its weights come
 """
 
 import dataclasses
-import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +17,15 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from vared.batches import TrainingBatches
-from vared.checkpoints import TrainingState, apply_weights, load_state, save_state, save_weights
+from vared.checkpoints import resume, save_state, save_weights
 from vared.flops import count_flops
 from vared.history import EpochMeter, History, epoch_bar, nominal_cost, print_epoch
 from vared.losses import EfficiencyLoss
 from vared.optimization import Phase, build_optimizer, build_schedule
 from vared.policies import policy
-from vared.recalibration import mean_nominal_cost, recalibrate_batch_norm
+from vared.recalibration import recalibrate
 from vared.recipes import PHASE_NUMBERS, Recipe
 from vared.tasks import recognition
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,25 +96,13 @@ class _Run:
             "recipe": dataclasses.asdict(recipe), "clips": len(train_set),
             "network": {name: list(tensor.shape) for name, tensor in model.state_dict().items()},
         }  # fmt: skip
-        saved = load_state(directory / "state")
         self.position = {"phase": 1, "epoch": 0, "batch": 0, "updates": 0, "meter": None, "seconds": 0.0}
         self.rows, self.saved_optimizer = [], None
-        if saved:
-            self._resume(saved)
+        if saved := resume(directory / "state", self.identity, model):
+            self.position, self.rows = saved.state["position"], saved.state["rows"]
+            self.saved_optimizer = saved.optimizer
         self.history = History(directory, self.rows) if self.accelerator.is_main_process else None
         self.accelerator.wait_for_everyone()  # nobody may save while another still reads the state
-
-    def _resume(self, saved: TrainingState) -> None:
-        found = saved.state["identity"]
-        different = [key for key in self.identity if found.get(key) != self.identity[key]]
-        if different:
-            raise ValueError(
-                f"{self.directory} holds the unfinished run of another {' and '.join(different)}. "
-                f"Train in another directory, or delete this one to start anew."
-            )
-        apply_weights(self.network, saved.weights, str(self.directory))
-        self.position, self.rows, self.saved_optimizer = saved.state["position"], saved.state["rows"], saved.optimizer
-        logger.info("Resuming %s after %d updates.", self.directory, saved.updates)
 
     def train_phase(self, phase: Phase) -> None:
         """Run what is left of a phase."""
@@ -198,11 +183,7 @@ class _Run:
         self.network.to(self.accelerator.device)
         epochs = self.recipe.epochs + self.recipe.finetune_epochs
         clips = self.batches.some_clips(self.recipe.recalibration_clips, epochs)
-        before = mean_nominal_cost(self.network, map(self._to_device, clips), self.layer_macs)
-        recalibrate_batch_norm(self.network, map(self._to_device, clips))
-        after = mean_nominal_cost(self.network, map(self._to_device, clips), self.layer_macs)
-        logger.info("Recalibrated batch normalisation: mean cost %.4f before, %.4f after.", before, after)
-        return before, after
+        return recalibrate(self.network, lambda: map(self._to_device, clips), self.layer_macs)
 
     def save(self, name: str) -> None:
         """Write the weights under `directory`, from the main process."""
