@@ -11,10 +11,11 @@ dependencies = ["torch", "torchvision", "timm", "pytorchvideo"]
 
 
 def _entry_point(name: str):
-    def build(*, num_classes: int, num_frames: int, crop_size: int, width: float = 1.0, dynamic=None):
+    def build(*, num_classes: int, num_frames: int, crop_size: int, width: float = 1.0, dynamic=None, where=None):
         return _create_model(
-            name, num_classes=num_classes, num_frames=num_frames, crop_size=crop_size, width=width, dynamic=dynamic
-        )
+            name, num_classes=num_classes, num_frames=num_frames, crop_size=crop_size, width=width, dynamic=dynamic,
+            where=where,
+        )  # fmt: skip
 
     build.__name__ = name
     build.__doc__ = f"Network {name!r} without trained weights; arguments are those of vared.create_model."

@@ -83,7 +83,7 @@ def test_wrong_requests_are_refused():
     with pytest.raises(ValueError, match=r"no network 'r2plus1d_50'; known are .*r2plus1d_18"):
         vared.create_model("r2plus1d_50", **good)
     for name, value in (("num_classes", 0), ("num_frames", 0), ("crop_size", -1)):
-        with pytest.raises(ValueError, match=f"{name} must be at least 1, not {value}"):
+        with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, not {value}"):
             vared.create_model("r2plus1d_18", **{**good, name: value})
     with pytest.raises(ValueError, match="width must be positive"):
         vared.create_model("r2plus1d_18", **good, width=0)

@@ -49,7 +49,7 @@ def test_the_settings_of_a_dynamic_network_pass_through_the_hub():
 def test_wrong_arguments_are_refused_as_by_create_model():
     with pytest.raises(TypeError, match="frames"):
         torch.hub.load(ROOT, "r2plus1d_18", source="local", **SMALL, frames=8)
-    with pytest.raises(ValueError, match="num_frames must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="num_frames must be a whole number of at least 1, not 0"):
         torch.hub.load(ROOT, "r2plus1d_18", source="local", **{**SMALL, "num_frames": 0})
     with pytest.raises(RuntimeError, match="r2plus1d_50"):
         torch.hub.load(ROOT, "r2plus1d_50", source="local")

@@ -18,8 +18,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # Imported by training or evaluation, but without influence on a number: containers, names, files, console.
 HARMLESS = {
-    "vared/__init__.py", "vared/checkpoints.py", "vared/data/__init__.py", "vared/data/class_names.py",
-    "vared/data/list_files.py", "vared/data/records.py", "vared/data/scanning.py", "vared/history.py", "vared/runs.py",
+    "vared/__init__.py", "vared/checkpoints.py", "vared/data/__init__.py", "vared/history.py", "vared/runs.py",
     "vared/scratch.py", "vared/specialized.py", "vared/tasks/__init__.py", "vared/torchvision_operators.py",
 }  # fmt: skip
 

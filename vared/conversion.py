@@ -35,7 +35,9 @@ def convert(
     zeros, or has a weight that is computed from others. Warns when no normalisation follows a dynamic layer, since its
     output is scaled by the gate.
     """
-    config = config or DynamicConfig()
+    config = DynamicConfig() if config is None else config
+    if not isinstance(config, DynamicConfig):
+        raise TypeError(f"convert: config must be a DynamicConfig, not {config!r}.")
     _refuse_unconvertible(model)
     seen, already = observe(model, example), dynamic_layers(model)
     plain = {name: m for name, m in model.named_modules() if _is_plain(m)}

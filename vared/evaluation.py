@@ -17,6 +17,7 @@ from vared.flops import FlopReport, count_flops
 from vared.gate import Policy
 from vared.policies import forced_policy, policy
 from vared.tasks import recognition
+from vared.trial_run import evaluating
 
 PARTS = ("backbone", "gate", "cheap", "total")
 PolicyWeights = Mapping[str, tuple[Tensor, Tensor]]
@@ -49,15 +50,10 @@ def evaluate(
     for layer, pair in (policies or {}).items():
         if any(len(weights) not in (1, len(dataset)) for weights in pair):
             raise ValueError(f"Layer {layer!r} needs one policy or {len(dataset)}, got {[len(v) for v in pair]}.")
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            metrics, clips, table = _centre_view(model, dataset, batch_size, workers, task, policies)
-            if views is not None:
-                metrics |= task.video_metrics(*_averaged_views(model, views, batch_size, workers, task))
-    finally:
-        model.train(training)
+    with evaluating(model), torch.inference_mode():
+        metrics, clips, table = _centre_view(model, dataset, batch_size, workers, task, policies)
+        if views is not None:
+            metrics |= task.video_metrics(*_averaged_views(model, views, batch_size, workers, task))
     return Evaluation(metrics, clips, table)
 
 

@@ -18,6 +18,8 @@ from vared.reconstruction import mix_channels, mix_frames
 
 def execute(layer, clips: Tensor, temporal: Tensor, channel: Tensor) -> Tensor:
     """Output of the dynamic convolution `layer` for B x C_in x T x H x W and weights V_t, V_c: B x C x T x H x W."""
+    if len(clips) == 0:
+        return _run_group(layer, clips, temporal, channel, *(tuple(range(v.shape[1])) for v in (temporal, channel)))
     groups = group_by_open_candidates(temporal, channel)
     if not all(open_temporal and open_channel for open_temporal, open_channel in groups):
         raise ValueError(f"The gate of layer {layer.gate.layer!r} opens nothing: its input or weights are not finite.")

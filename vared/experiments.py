@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vared.backbones import create_model
+from vared.backbones import create_model, default_config
 from vared.data.dataset import ClipDataset
 from vared.data.frame_cache import FrameCache
 from vared.data.jhmdb import load_jhmdb
@@ -19,7 +19,6 @@ from vared.data.kinetics import load_kinetics
 from vared.data.records import VideoList
 from vared.data.sampling import ClipSampling
 from vared.data.transforms import EvalTransform, TrainTransform
-from vared.layers import DynamicConfig
 from vared.runs import RunPlan
 from vared.scratch import write_text
 from vared.training import Recipe, fit
@@ -67,7 +66,8 @@ def build_network(plan: RunPlan, num_classes: int) -> nn.Module:
     numbers = plan.numbers["model"]
     dynamic = None
     if plan.run.search_space is not None:
-        dynamic = DynamicConfig(search_space=plan.run.search_space, **numbers.get("dynamic", {}))
+        changes = numbers.get("dynamic", {})
+        dynamic = default_config(numbers["backbone"], search_space=plan.run.search_space, **changes)
     return create_model(
         numbers["backbone"], num_classes=num_classes, num_frames=plan.run.frames, crop_size=numbers["crop_size"],
         width=numbers["width"], dynamic=dynamic,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vared.gate import Policy
-from vared.policies import dynamic_layers, policy
+from vared.policies import dynamic_layers, keeping_policies, policy
 from vared.reconstruction import CHEAP_MACS
 from vared.trial_run import Example, batch, batch_size, evaluating
 
@@ -95,16 +95,17 @@ def count_flops(model: nn.Module, clip: Example) -> FlopReport:
     Counted are the modules nn.Conv1d, 2d, 3d and nn.Linear (subclasses too). What a network computes by functions
     alone is not, so that attention and other products of activations are out of scope.
 
-    The model runs once in evaluation mode. On the meta device nothing is computed and no gate can look at anything:
-    dynamic layers then count as dense, or as the surrounding `fixed_policy` says.
+    The model runs once in evaluation mode; `policy` still gives the decisions of the pass before. On the meta device
+    nothing is computed and no gate can look at anything: dynamic layers then count as dense, or as the surrounding
+    `fixed_policy` says.
     Raises ValueError for another number of dimensions, and when gates decide for frames rather than for whole clips.
     """
     clips = batch(model, clip)
     calls: dict[str, int] = {}
     geometry: dict[str, tuple[int, int]] = {}
-    with _counting(model, calls, geometry), evaluating(model), torch.no_grad():
+    with keeping_policies(model), _counting(model, calls, geometry), evaluating(model), torch.no_grad():
         model(clips)
-    count, policies = batch_size(clips), policy(model)
+        count, policies = batch_size(clips), policy(model)
     for name, decided in policies.items():
         if len(decided.temporal) != count:
             raise ValueError(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 # Weight of the smallest candidate when a clip would leave every candidate shut. The thesis does not define this case;
 # emitting zeros would be absorbing, since neither gate nor weights of the layer would then get a gradient.
 ALL_ZERO_WEIGHT = 0.05
+GATE_NORMS = ("batch", "layer")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class SoftModulationGate(nn.Module):
     ):  # fmt: skip
         super().__init__()
         self.layer = ""  # name of the convolution in its network, for errors; `convert` sets it
-        if norm not in ("batch", "layer"):
+        if norm not in GATE_NORMS:
             raise ValueError(f"A gate's norm is 'batch' or 'layer', not {norm!r}.")
         self.channels, self.frames, self.pool_time = channels, frames, pool_time
         self.candidates = (temporal_candidates, channel_candidates)
@@ -99,9 +100,12 @@ class SoftModulationGate(nn.Module):
         return self.reduce.in_features * self.reduce.out_features + self.expand.in_features * self.outputs
 
     def _apply(self, fn, recurse: bool = True):
-        # A gate stays in fp32 when its network is cast: in half precision small V are flushed to 0.
-        super()._apply(fn, recurse)
-        return super()._apply(lambda t: t.float() if t.is_floating_point() else t, recurse)
+        # A gate moves with its network, but is not cast with it: in half precision small V are flushed to 0.
+        def move(t: Tensor) -> Tensor:
+            moved = fn(t)
+            return moved if moved.dtype == t.dtype else t.to(moved.device)
+
+        return super()._apply(move, recurse)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """B x C x T x H x W -> V_t (B x S_t) and V_c (B x S_c), in fp32 whatever the precision of the network.
@@ -110,7 +114,7 @@ class SoftModulationGate(nn.Module):
         a batch of one clip with batch normalisation.
         """
         self.check(x)
-        if self.training and x.shape[0] == 1 and isinstance(self.norm, nn.BatchNorm1d):
+        if self.norm.training and x.shape[0] == 1 and isinstance(self.norm, nn.BatchNorm1d):
             raise ValueError(
                 f"The gate of layer {self.layer!r} has batch normalisation and cannot train on a batch of one clip. "
                 "Use at least 2 clips a process, or DynamicConfig(gate_norm='layer')."

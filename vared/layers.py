@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vared.execution import execute, output_frames
-from vared.gate import ALL_ZERO_WEIGHT, Policy, SoftModulationGate
+from vared.gate import ALL_ZERO_WEIGHT, GATE_NORMS, Policy, SoftModulationGate
 from vared.reconstruction import CHEAP_MACS, CHEAP_OPERATION, mix_channels, mix_frames
 
 
@@ -42,8 +42,11 @@ class DynamicConfig:
     channel_multiple: int = 1
 
     def __post_init__(self):
-        if self.search_space < 1 or self.gate_hidden < 1 or self.channel_multiple < 1:
-            raise ValueError(f"search_space, gate_hidden and channel_multiple must be at least 1: {self}.")
+        for name in ("search_space", "gate_hidden", "channel_multiple"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {getattr(self, name)!r}.")
+        if self.gate_norm not in GATE_NORMS:
+            raise ValueError(f"gate_norm must be one of {GATE_NORMS}, not {self.gate_norm!r}.")
         if self.cheap not in CHEAP_MACS:
             raise ValueError(f"cheap must be one of {sorted(CHEAP_MACS)}, not {self.cheap!r}.")
 
@@ -59,6 +62,12 @@ class _Dynamic:
         Raises ValueError for settings that leave nothing to decide, for padding modes other than zeros, and for
         another number of input channels.
         """
+        rank = 4 if cls.is_3d else 3
+        if not isinstance(conv, nn.Conv3d if cls.is_3d else nn.Conv2d) or len(input_shape) != rank:
+            raise ValueError(
+                f"{cls.__name__}.from_conv takes an nn.Conv{rank - 1}d and an input shape of {rank} numbers, not "
+                f"{type(conv).__name__} and {tuple(input_shape)}."
+            )
         if conv.padding_mode != "zeros":
             raise ValueError(f"Only zero padding can be made dynamic, not padding_mode={conv.padding_mode!r}.")
         if input_shape[0] != conv.in_channels:
@@ -97,8 +106,8 @@ class _Dynamic:
         self.last_policy: Policy | None = None
 
     def __getstate__(self):
-        # The last policy belongs to a forward pass and its graph: it can neither be copied nor saved.
-        return {**self.__dict__, "last_policy": None}
+        # The last policy belongs to a forward pass and its graph, a forced one to a context: neither can be copied.
+        return {**self.__dict__, "last_policy": None, "forced": None}
 
     def decide(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Candidate weights V_t (B x S_t), V_c (B x S_c) for the input B x C x T x H x W; kept as `last_policy`.

@@ -39,11 +39,17 @@ class EfficiencyLoss(nn.Module):
     def forward(self, policies: Mapping[str, Policy], correct: Tensor) -> Tensor:
         """Policies of a forward pass and `correct` (B, bool) -> scalar.
 
-        Raises ValueError when the layers differ from those the loss was built for.
+        Raises ValueError when the layers differ from those the loss was built for, or the number of clips differs.
         """
         if policies.keys() != self.weights.keys():
             difference = sorted(policies.keys() ^ self.weights.keys())
             raise ValueError(f"EfficiencyLoss was built for other layers than the policies are from: {difference}.")
+        clips = {len(policies[name].temporal) for name in self.weights}
+        if clips != {len(correct)}:
+            raise ValueError(
+                f"EfficiencyLoss got {len(correct)} clips, but the policies are of {sorted(clips)}: take them right "
+                "after the forward pass on these clips."
+            )
         cost = sum(weight * self.layer_cost(policies[name]) for name, weight in self.weights.items())
         return (correct.detach().to(cost.dtype) * cost).square().mean()
 

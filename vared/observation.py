@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node, saved_tensors_hooks
 
 from vared.network_graph import places_in_graph
-from vared.policies import dynamic_layers
+from vared.policies import dynamic_layers, keeping_policies
 from vared.trial_run import Example, batch_of_one, evaluating, shape
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
@@ -51,7 +51,7 @@ def observe(model: nn.Module, example: Example) -> dict[str, Observed]:
     handles += [m.register_forward_hook(_leave(n, made)) for n, m in watched.items() if isinstance(m, CONVOLUTIONS)]
     try:
         dropped = saved_tensors_hooks(lambda _: None, lambda _: None)
-        with evaluating(model), torch.inference_mode(False), torch.enable_grad(), dropped:
+        with keeping_policies(model), evaluating(model), torch.inference_mode(False), torch.enable_grad(), dropped:
             inputs = batch_of_one(model, example)
             inputs = [_tracked(x, made) for x in inputs] if isinstance(inputs, list) else _tracked(inputs, made)
             outputs = model(inputs)

@@ -31,6 +31,17 @@ def policy(model: nn.Module) -> dict[str, Policy]:
 
 
 @contextmanager
+def keeping_policies(model: nn.Module) -> Iterator[nn.Module]:
+    """Forward passes within the context leave what `policy` returns as it was."""
+    before = {layer: layer.last_policy for layer in dynamic_layers(model).values()}
+    try:
+        yield model
+    finally:
+        for layer, last in before.items():
+            layer.last_policy = last
+
+
+@contextmanager
 def fixed_policy(model: nn.Module, temporal: int = 1, channel: float = 1.0) -> Iterator[nn.Module]:
     """Within the context every clip and layer keeps every `temporal`-th frame and the share `channel` of channels.
 

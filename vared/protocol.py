@@ -21,10 +21,9 @@ from vared.evaluation import Evaluation, evaluate
 from vared.experiments import build_network, data_set, hardware
 from vared.flops import FlopReport, count_flops
 from vared.policies import dynamic_layers
+from vared.recipes import Recipe
 from vared.runs import RunPlan
 from vared.scratch import write_text
-
-RECALIBRATION_CLIPS = 512
 
 
 def evaluate_run(root: Path, plan: RunPlan, weights: Path, folder: Path) -> None:
@@ -92,7 +91,8 @@ def _training_clips(root: Path, plan: RunPlan) -> list[Tensor]:
     """Augmented training clips in batches, the same for every evaluation of the run."""
     training = plan.numbers["training"]
     batches = TrainingBatches(data_set(root, plan, "train", training=True), training["batch_size"], plan.run.seed)
-    return batches.some_clips(RECALIBRATION_CLIPS, training["epochs"] + training["finetune_epochs"])
+    count = training.get("recalibration_clips", Recipe.recalibration_clips)
+    return batches.some_clips(count, training["epochs"] + training["finetune_epochs"])
 
 
 def _actual_share(policies: pd.DataFrame, network: nn.Module, report: FlopReport) -> pd.Series:

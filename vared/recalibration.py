@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vared.history import nominal_cost
 from vared.policies import policy
+from vared.trial_run import evaluating
 
 logger = logging.getLogger(__name__)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -33,11 +34,13 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mo
     """Replace the running statistics of every batch norm, gates included, by the mean over `batches` of clips.
 
     Clips run in training mode (dense), B x C x T x H x W, with dropout off. Modes and momenta are as before
-    afterwards. Raises ValueError when `batches` is empty, leaving the statistics alone.
+    afterwards, and so are the statistics of a norm that did not run. Raises ValueError when `batches` is empty, leaving
+    the statistics alone.
     """
     norms = [module for module in model.modules() if isinstance(module, NORMS) and module.track_running_stats]
     modes = {module: module.training for module in model.modules()}
     momenta = [norm.momentum for norm in norms]
+    earlier = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
     model.train()
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
@@ -52,8 +55,10 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mo
             model(clips)
             seen += 1
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, momentum, statistics in zip(norms, momenta, earlier, strict=True):
             norm.momentum = momentum
+            if norm.num_batches_tracked == 0:  # it did not run, as the gates of a forced policy do not
+                norm.load_state_dict(statistics, strict=False)
         for module, mode in modes.items():
             module.training = mode
     if seen == 0:
@@ -66,11 +71,9 @@ def mean_nominal_cost(model: nn.Module, batches: Iterable[Tensor], layer_macs: M
     """Mean over clips of the nominal cost e(b) of equation (3.6) in evaluation mode; 1 for a static network."""
     if not layer_macs:
         return 1.0
-    training = model.training
-    model.eval()
     costs = []
-    for clips in batches:
-        model(clips)
-        costs.append(nominal_cost(policy(model), layer_macs, len(clips)))
-    model.train(training)
+    with evaluating(model):
+        for clips in batches:
+            model(clips)
+            costs.append(nominal_cost(policy(model), layer_macs, len(clips)))
     return torch.cat(costs).mean().item()

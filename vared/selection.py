@@ -5,8 +5,9 @@ A predicate takes the name of a convolution and the convolution, and says whethe
     where = all_of(default_where(model, example=shape), not_(named("blocks.1.")))
     vared.convert(model, example=shape, where=where)
 
-The default follows the thesis, which makes the spatial convolutions of residual blocks dynamic, and the pointwise ones
-where they hold the cost (X3D, TSN). Stems, shortcuts, heads and squeeze-excite stay static.
+The default takes what the thesis makes dynamic in R(2+1)D, X3D and TSN-ResNet: the spatial and pointwise convolutions
+of residual blocks; stems, shortcuts, heads and squeeze-excite stay static. I3D, which has no residual blocks, and
+networks with added blocks need the `is_dynamic` of their file in `backbones`; `create_model` uses it.
 """
 
 from collections.abc import Callable

@@ -21,6 +21,8 @@ def specialize(model: nn.Module, temporal: int = 1, channel: float = 1.0) -> nn.
     """
     with fixed_policy(model, temporal, channel):  # checks the values
         plain = copy.deepcopy(model).eval()
+    if "" in dynamic_layers(plain):
+        raise ValueError("specialize: the model itself is a dynamic layer; wrap it in nn.Sequential.")
     for name, layer in dynamic_layers(plain).items():
         parent, _, child = name.rpartition(".")
         v_t, v_c = one_hot_policy(layer, temporal, channel)

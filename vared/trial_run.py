@@ -17,9 +17,11 @@ Inputs = Tensor | list[Tensor]
 
 
 def takes_clips(model: nn.Module) -> bool:
-    """True for clips C x T x H x W, False for images C x H x W: a network of 2-D convolutions only."""
+    """True for clips C x T x H x W, False for images C x H x W: a network of 2-D and no 3-D convolutions."""
     # The cheap operations of a specialised 2-D network are 3-D convolutions too.
-    return any(isinstance(m, nn.Conv3d) and "cheap_" not in name for name, m in model.named_modules())
+    kinds = {type(m) for name, m in model.named_modules() if "cheap_" not in name}
+    solid, flat = (any(issubclass(kind, base) for kind in kinds) for base in (nn.Conv3d, nn.Conv2d))
+    return solid or not flat
 
 
 def batch_of_one(model: nn.Module, example: Example) -> Inputs:

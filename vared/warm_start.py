@@ -6,7 +6,7 @@ that a layer has: they start anew, as they would without a warm start.
 
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from vared.checkpoints import apply_weights, read_weights
 from vared.policies import dynamic_layers
@@ -19,12 +19,12 @@ def start_from(model: nn.Module, path: Path | str) -> nn.Module:
     Raises ValueError when anything else differs between the networks.
     """
     found, own = read_weights(Path(path)), model.state_dict()
-    gates = tuple(f"{name}.gate." for name in dynamic_layers(model))
-    cheap = tuple(f"{name}.cheap_temporal." for name in dynamic_layers(model))
-    kept = [name for name in own if name.startswith(gates) or (name.startswith(cheap) and name not in found)]
-    weights = {name: own[name] for name in kept}
-    for name, tensor in found.items():
-        if not name.startswith(gates) and (name in own or not name.startswith(cheap)):
-            weights[name] = tensor
-    apply_weights(model, weights, str(path))
+
+    def starts_anew(name: str, other: dict[str, Tensor]) -> bool:
+        return ".gate." in name or (".cheap_temporal." in name and name not in other)
+
+    weights = {name: tensor for name, tensor in own.items() if starts_anew(name, found)}
+    if dynamic_layers(model):  # a static network does not fit a dynamic one's weights
+        found = {name: tensor for name, tensor in found.items() if not starts_anew(name, own)}
+    apply_weights(model, weights | found, str(path))
     return model

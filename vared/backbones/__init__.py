@@ -53,8 +53,8 @@ def create_model(
     if where is not None and not dynamic:
         raise ValueError("`where` selects layers to make dynamic: give `dynamic` too.")
     for what, value in (("num_classes", num_classes), ("num_frames", num_frames), ("crop_size", crop_size)):
-        if value < 1:
-            raise ValueError(f"{what} must be at least 1, not {value}.")
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{what} must be a whole number of at least 1, not {value}.")
     if width <= 0:
         raise ValueError(f"width must be positive, not {width}.")
     model = file.build(num_classes=num_classes, width=width, **choice)

@@ -23,6 +23,7 @@ class FactoredConv(nn.Sequential):
         hidden = (temporal * spatial**2 * in_channels * out_channels) // (
             spatial**2 * in_channels + temporal * out_channels
         )
+        hidden = max(1, hidden)  # very narrow networks
         time_stride, space_stride = stride
         half = spatial // 2
         self.spatial = nn.Conv3d(
