@@ -357,3 +357,8 @@ def test_two_dimensional_networks_convert():
     assert list(dynamic_layers(model)) == ["0", "3"]
     with pytest.raises(ValueError, match=r"\(5, 4, 9, 9\)"):
         vared.convert(plain_image_network(), example=(5, 4, 9, 9))
+
+
+def test_settings_of_another_type_are_refused():
+    with pytest.raises(TypeError, match="must be a DynamicConfig"):
+        vared.convert(tiny_r2plus1d(search_space=0), {"search_space": 3}, example=(3, 8, 16, 16))

@@ -211,3 +211,10 @@ def test_adaptivity_of_a_constant_and_of_a_perfectly_informed_policy():
     assert (channel["entropy"], channel["class_information"], channel["closed_first"]) == (0.0, 0.0, 1.0)
     assert (channel["never_open"], channel["mean_open_weight"]) == (1, pytest.approx(0.4))
     assert entropy(np.arange(8)) == 3.0
+
+
+def test_evaluation_leaves_the_mode_of_every_module():
+    network = adaptive_network().train()
+    frozen = next(iter(network.children())).eval()
+    evaluate(network, Clips(4), batch_size=2)
+    assert network.training and not any(module.training for module in frozen.modules())

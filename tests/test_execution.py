@@ -266,3 +266,23 @@ def test_nothing_is_executed_for_closed_candidates_of_one_layer():
     first = 4 * 4 * pixels * 4 * 9 + 9 * pixels * (4 * 4 + 8 * (4 + 6))  # K = 4, 4 frames; rebuild 4; frames 4 + 6
     second = 8 * 2 * pixels * 4 * 9 + 9 * pixels * (6 * 2 + 8 * 6)  # K = 8, 2 frames; rebuild 6 of r = 1/4; frames 6
     assert executed == first + second
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_empty_batch_gives_an_empty_output(training):
+    layer = vared.DynamicConv3d.from_conv(nn.Conv3d(4, 6, 3, padding=1), vared.DynamicConfig(), (4, 4, 5, 5))
+    layer.train(training).gate.eval()
+    assert layer(torch.randn(0, 4, 4, 5, 5)).shape == (0, 6, 4, 5, 5)
+
+
+def test_a_clip_is_decided_alike_alone_and_in_any_batch_of_the_whole_network():
+    model = calibrate(randomise_gates(tiny_r2plus1d(), seed=3), torch.randn(16, 3, 8, 16, 16)).double()
+    clips = torch.randn(6, 3, 8, 16, 16, dtype=torch.float64)
+    model(clips)
+    together = vared.policy(model)
+    assert len({tuple(p.cost.tolist()) for p in together.values()}) > 1
+    for clip in range(len(clips)):
+        model(clips[[clip]])
+        for name, alone in vared.policy(model).items():
+            assert torch.equal(alone.temporal > 0, together[name].temporal[[clip]] > 0), name
+            assert torch.equal(alone.channel > 0, together[name].channel[[clip]] > 0), name

@@ -227,3 +227,11 @@ def test_counting_leaves_modes_and_statistics_alone():
 def test_a_clip_of_another_rank_is_refused():
     with pytest.raises(ValueError, match=r"B x C x T x H x W, not \(8, 16, 16\)"):
         vared.count_flops(tiny_r2plus1d(), (8, 16, 16))
+
+
+def test_counting_leaves_the_policies_of_the_pass_before():
+    model = tiny_r2plus1d()
+    model.eval()(torch.randn(3, 3, 8, 16, 16))
+    before = vared.policy(model)
+    vared.count_flops(model, (3, 8, 16, 16))
+    assert all(vared.policy(model)[name] is last for name, last in before.items())

@@ -190,3 +190,18 @@ def test_one_clip_in_training_is_refused_with_the_remedy():
 def test_an_unknown_norm_is_refused():
     with pytest.raises(ValueError, match="'batch' or 'layer', not 'group'"):
         SoftModulationGate(4, 2, 2, 2, norm="group")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_casting_a_network_leaves_the_values_of_its_gates(dtype):
+    gate = vared.SoftModulationGate(4, 2, 2, 2)
+    before = {name: value.clone() for name, value in gate.state_dict().items()}
+    gate.to(dtype)
+    assert all(torch.equal(value, before[name]) for name, value in gate.state_dict().items())
+
+
+def test_a_gate_with_frozen_statistics_trains_on_one_clip():
+    gate = vared.SoftModulationGate(4, 2, 2, 2)
+    gate.norm.eval()
+    gate(torch.randn(1, 4, 2, 3, 3))[0].sum().backward()
+    assert gate.expand.weight.grad is not None

@@ -53,3 +53,12 @@ def test_wrong_arguments_are_refused_as_by_create_model():
         torch.hub.load(ROOT, "r2plus1d_18", source="local", **{**SMALL, "num_frames": 0})
     with pytest.raises(RuntimeError, match="r2plus1d_50"):
         torch.hub.load(ROOT, "r2plus1d_50", source="local")
+
+
+def test_layers_can_be_chosen_through_the_hub():
+    sizes = {"num_classes": 5, "num_frames": 8, "crop_size": 64, "width": 0.25, "dynamic": True}
+    with torch.device("meta"):
+        model = torch.hub.load(
+            ROOT, "r2plus1d_18", source="local", where=lambda name, conv: name.startswith("stages.1."), **sizes
+        )
+    assert dynamic_layers(model) and all(name.startswith("stages.1.") for name in dynamic_layers(model))

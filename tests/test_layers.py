@@ -1,5 +1,7 @@
 """Dynamic convolution in training (equations 3.1-3.5) against literal loops, and its candidates."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import assume, given
@@ -218,3 +220,28 @@ def test_from_conv_refuses_what_it_cannot_do():
         DynamicConv3d.from_conv(conv, DynamicConfig(), (3, 4, 5, 5))
     with pytest.raises(ValueError, match="3 input channels, the example 5"):
         DynamicConv3d.from_conv(nn.Conv3d(3, 4, 3), DynamicConfig(), (5, 4, 5, 5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "conv", "shape"),
+    [
+        (vared.DynamicConv2d, nn.Conv3d(4, 4, 1), (4, 4, 3, 3)), (vared.DynamicConv3d, nn.Conv2d(4, 4, 1), (4, 3, 3)),
+        (vared.DynamicConv3d, nn.Conv3d(4, 4, 1), (4, 3, 3)),
+    ],
+)  # fmt: skip
+def test_a_convolution_of_another_kind_is_refused(kind, conv, shape):
+    with pytest.raises(ValueError, match=f"{kind.__name__}.from_conv takes"):
+        kind.from_conv(conv, vared.DynamicConfig(), shape)
+
+
+@pytest.mark.parametrize("wrong", [{"search_space": 2.5}, {"gate_hidden": 0}, {"gate_norm": "group"}])
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        vared.DynamicConfig(**wrong)
+
+
+def test_a_copy_made_under_a_fixed_policy_is_free():
+    model = nn.Sequential(vared.DynamicConv3d.from_conv(nn.Conv3d(4, 4, 1), vared.DynamicConfig(), (4, 4, 3, 3)))
+    with vared.fixed_policy(model, channel=0.5):
+        copied = copy.deepcopy(model)
+    assert copied[0].forced is None and model[0].forced is None

@@ -143,3 +143,9 @@ def test_wrong_use_is_refused():
     for flops in ({}, {"a": 0.0}, {"a": -1.0, "b": 2.0}):
         with pytest.raises(ValueError, match="positive operations"):
             EfficiencyLoss(flops)
+
+
+def test_policies_of_another_batch_are_refused():
+    policies = {"a": policy_of(torch.tensor([[0.5, 0.5]]), torch.tensor([[0.5, 0.5]]))}
+    with pytest.raises(ValueError, match=r"got 4 clips, but the policies are of \[1\]"):
+        vared.EfficiencyLoss({"a": 1.0})(policies, torch.ones(4, dtype=torch.bool))

@@ -115,3 +115,9 @@ def test_wrong_values_are_refused():
         vared.specialize(tiny_r2plus1d(), temporal=8)
     with pytest.raises(ValueError, match="dynamic layer"):
         vared.specialize(tiny_r2plus1d(search_space=0))
+
+
+def test_a_bare_dynamic_layer_is_refused():
+    layer = vared.DynamicConv3d.from_conv(nn.Conv3d(4, 4, 1), vared.DynamicConfig(), (4, 4, 3, 3))
+    with pytest.raises(ValueError, match="wrap it in nn.Sequential"):
+        vared.specialize(layer, channel=0.5)

@@ -303,3 +303,12 @@ def test_two_processes_keep_equal_replicas_and_the_same_rates(tmp_path):
     assert together["lr"].tolist() == pytest.approx(alone.history["lr"].tolist())
     # Statistics of batch norm are per process on a CPU, so only the first losses are close.
     assert together["accuracy_loss"][0] == pytest.approx(alone.history["accuracy_loss"][0], rel=0.2)
+
+
+def test_recalibrating_under_a_fixed_policy_leaves_the_gates_statistics():
+    network = dynamic_network()
+    network(Clips(8).clips)
+    gates = {n: b.clone() for n, b in network.named_buffers() if ".gate." in n}
+    with vared.fixed_policy(network, channel=0.5):
+        recalibrate_batch_norm(network, [Clips(8).clips])
+    assert gates and all(torch.equal(dict(network.named_buffers())[n], b) for n, b in gates.items())

@@ -45,3 +45,11 @@ def test_another_network_is_refused(tmp_path):
     save_weights(network(8, search_space=None), tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="do not fit this network"):
         start_from(network(16), tmp_path / "w.safetensors")
+
+
+def test_layers_that_have_nothing_left_to_decide_lose_their_gate(tmp_path):
+    torch.manual_seed(0)
+    sizes = {"num_classes": 3, "crop_size": 16, "width": 1 / 16, "dynamic": vared.DynamicConfig(channel=False)}
+    save_weights(vared.create_model("r2plus1d_18", num_frames=16, **sizes), tmp_path / "w.safetensors")
+    target = start_from(vared.create_model("r2plus1d_18", num_frames=8, **sizes), tmp_path / "w.safetensors")
+    target.eval()(torch.rand(1, 3, 8, 16, 16))
