@@ -56,7 +56,8 @@ def _guide(floors: pd.DataFrame, classes: int) -> str:
     strongest = "; ".join(f"{row.floor}: {_percent(row.best)} %" for row in floors.itertuples())
     text = f"""Percent of the validation clips; networks: clip-1 with {FRAMES} frames. Chance among {classes} classes is
         1/{classes} = {_percent(1 / classes)} %, always naming the largest class of the clips concerned gives
-        `largest class`, and `bound` is that plus two standard errors. The method of a floor's `accuracy` is chosen by cross-validation on
+        `largest class`, and `bound` is that plus two standard
+        errors. The method of a floor's `accuracy` is chosen by cross-validation on
         training clips; `highest floor` is the best of all methods on the validation clips, the one for a network to
         beat. Highest floors: {strongest}."""
     return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)
