@@ -1,4 +1,4 @@
-"""The front page of a results folder, and the results part of the project's README."""
+"""The front page of a results folder, and the results parts of the project's README and of data/README.md."""
 
 import os
 import re
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vared import reporting
+from vared import floor_reporting, reporting
+from vared.reproduction import DEFAULT
 from vared.runs import results_folder
 from vared.scratch import write_text
 
@@ -26,9 +27,8 @@ def write_results_page(root: Path, profile: str) -> Path:
     folder = results_folder(root, profile)
     summary = reporting.read_summary(folder)
     floors = pd.read_csv(folder / "floors.csv")
-    floors = floors.drop(columns="passes").astype({"clips": str})
-    for name in ("chance", "accuracy", "bound", "best"):
-        floors[name] = (100.0 * floors[name]).map("{:.1f}".format)
+    runs = pd.read_csv(folder / "runs.csv")
+    fairness = floor_reporting.fairness(runs, floors, summary["classes"], floor_reporting.NETWORKS)
     text = f"""# Results of the profile `{summary['profile']}`
 
 Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
@@ -46,12 +46,11 @@ their range are counted in full size on shapes alone; they are the same for ever
 
 {_table(folder)}
 
-## Floors: accuracy without watching the video, percent
+## Floors: accuracy without watching the video, beside the networks
 
-`bound` is chance plus two standard errors; above it, something beside the action tells the class. The method is chosen
-by cross-validation on training clips; `best` is the luckiest of all methods on the validation clips.
+{fairness}
 
-{reporting.markdown(floors)}
+Above its bound, something beside the action tells the class.
 
 {reporting.provenance(summary, "report")}
 
@@ -81,11 +80,11 @@ def _table(folder: Path) -> str:
 
 def readme_results(root: Path) -> str:
     """The results part of README.md: main table of the default profile with the command for every row, and controls."""
-    folder = results_folder(root, "embedded")
+    folder = results_folder(root, DEFAULT)
     long = pd.read_csv(folder / "tables" / "table_4_1.csv")
     runs = pd.read_csv(folder / "runs.csv")
     table = reporting.side_by_side(long)
-    table = table.drop(columns=[name for name in table.columns if name.endswith((" max", " min"))])
+    table = table.drop(columns=[name for name in table.columns if "GFLOPs max" in name or "GFLOPs min" in name])
     table["command"] = [_command(row, runs) for row in table[["frames", "network"]].itertuples(index=False)]
     controls = reporting.controls_table(runs, pd.read_csv(folder / "comparisons.csv"), frames=8, search_space=2)
     provenance = reporting.provenance(reporting.read_summary(folder), "table_4_1")
@@ -95,7 +94,7 @@ def readme_results(root: Path) -> str:
 
 def _command(row, runs: pd.DataFrame) -> str:
     """How to compute a row of the table: the command for its first seed, and which other seeds there are."""
-    search_space = None if row.network == "static" else int(row.network[-1])
+    search_space = None if row.network.startswith("static") else int(row.network[-1])
     words = reporting.rows_of(runs, row.frames, search_space)["run"].tolist()
     if not words:
         return "–"
@@ -104,15 +103,30 @@ def _command(row, runs: pd.DataFrame) -> str:
     return f"{text}, seeds {seeds} likewise" if seeds else text
 
 
+def data_readme_results(root: Path) -> str:
+    """The results part of data/README.md: the networks of the default profile beside the floors of its data."""
+    folder = results_folder(root, DEFAULT)
+    classes = reporting.read_summary(folder)["classes"]
+    return floor_reporting.fairness(pd.read_csv(folder / "runs.csv"), pd.read_csv(folder / "floors.csv"), classes)
+
+
 def update_readme(root: Path) -> bool:
-    """Put `readme_results` between the markers of README.md; whether that changed it."""
-    path = root / "README.md"
-    before = path.read_text(encoding="utf-8")
-    start, end = MARKERS
-    if before.count(start) != 1 or before.count(end) != 1:
-        raise ValueError(f"README.md must hold the lines {start} and {end} once each.")
-    head, _, rest = before.partition(start)
-    after = f"{head}{start}\n\n{readme_results(root)}\n\n{end}{rest.partition(end)[2]}"
-    if after != before:
-        write_text(path, after)
+    """Put the results parts between the markers of README.md and data/README.md; whether that changed a file.
+
+    Raises ValueError when a file does not hold each marker once, before any is written.
+    """
+    parts = {root / "README.md": readme_results(root), root / "data" / "README.md": data_readme_results(root)}
+    before = {path: path.read_text(encoding="utf-8") for path in parts}
+    after = {path: _between_markers(path.relative_to(root), before[path], part) for path, part in parts.items()}
+    for path, text in after.items():
+        if text != before[path]:
+            write_text(path, text)
     return after != before
+
+
+def _between_markers(name: Path, text: str, part: str) -> str:
+    start, end = MARKERS
+    if text.count(start) != 1 or text.count(end) != 1:
+        raise ValueError(f"{name} must hold the lines {start} and {end} once each.")
+    head, _, rest = text.partition(start)
+    return f"{head}{start}\n\n{part}\n\n{end}{rest.partition(end)[2]}"

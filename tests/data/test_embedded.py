@@ -253,6 +253,7 @@ def test_floors_table_names_every_floor(root):
     assert table["chance"].round(4).tolist() == [0.0833, 0.1, 0.5]
     assert (table["best"] >= table["accuracy"]).all()
     assert (table["passes"] == (table["accuracy"] <= table["bound"])).all()
+    # Fairness of the full set stands on results/floors.csv (tests/test_map.py): 48 clips are too few to tell.
     balance = floors.balance_table(root)
     assert sorted(balance["label"]) == sorted(name for pair in (*PAIRS, APPEARANCE_CLASSES) for name in pair)
 
