@@ -49,10 +49,14 @@ def test_anything_else_is_refused_by_name(word):
 
 def test_what_others_start_from_comes_first_then_the_longest(project):
     numbers = {**NUMBERS, "training": {"epochs": 3, "by_frames": {32: {"start_from_frames": 8}}}}
-    words = ["single_frame_8f_seed0", "s3_8f_seed0", "static_32f_seed0", "static_8f_seed0", "s2_16f_seed0"]
+    words = [
+        "single_frame_8f_seed0", "s3_8f_seed0", "s2_32f_seed0", "static_32f_seed0", "s2_8f_seed0", "static_8f_seed0",
+        "s2_16f_seed0",
+    ]  # fmt: skip
     plans = [runs.plan_run(project, "small", word, numbers) for word in words]
     assert [plan.run.word for plan in runs.in_order(plans)] == [
-        "static_8f_seed0", "static_32f_seed0", "s2_16f_seed0", "s3_8f_seed0", "single_frame_8f_seed0"
+        "s2_8f_seed0", "static_8f_seed0", "static_32f_seed0", "s2_32f_seed0", "s2_16f_seed0", "s3_8f_seed0",
+        "single_frame_8f_seed0",
     ]  # fmt: skip
 
 

@@ -165,12 +165,16 @@ def fingerprint(content: object) -> str:
 
 
 def in_order(plans: Iterable[RunPlan]) -> list[RunPlan]:
-    """Runs that others start from first, then the longest: none is left over at the end of a parallel session."""
+    """Runs that others start from first, then the longest, so that none is left over at the end.
+
+    Of those that start from others the plain ones come first, since what they wait for is done sooner.
+    """
     plans = list(plans)
     needed = {plan.start.run.word for plan in plans if plan.start}
 
     def work(plan: RunPlan) -> tuple:
-        return plan.run.word not in needed, -plan.run.frames, -(plan.run.search_space or 0), plan.run.word
+        space = plan.run.search_space or 0
+        return plan.run.word not in needed, -plan.run.frames, space if plan.start else -space, plan.run.word
 
     return sorted(plans, key=work)
 
