@@ -155,20 +155,6 @@ def _difference(comparisons: pd.DataFrame, frames: int, search_space: int, varia
     return f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
 
 
-def static_cost_table(costs: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
-    """Static GFLOPs of the full-size network of table 4.1, thesis beside ours, as text. `costs`: static_costs.csv."""
-    static = paper[paper["search_space"].isna()].set_index("length_frames")["gflops_avg"]
-    costs = costs[(costs["network"] == "r2plus1d_18") & (costs["dataset"] == "Mini-Kinetics-200")]
-    rows = []
-    for cost in costs.itertuples():
-        thesis = static[cost.frames]
-        rows.append({
-            "network": "R(2+1)D-18", "frames": cost.frames, "thesis: GFLOPs": f"{thesis:.1f}",
-            "ours: GFLOPs": f"{cost.gmacs:.2f}", "difference": f"{100 * (cost.gmacs / thesis - 1):+.2f} %",
-        })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
 def provenance(summary: Mapping[str, object], made_by: str) -> str:
     """Lines to print under every table and figure: profile, data, network, seeds, hardware, and the command."""
     data, model = summary["data"], summary["model"]
