@@ -12,9 +12,6 @@ import vared
 from tests.method_helpers import calibrate, dynamic_layers, relative_difference
 from tests.network_helpers import (
     CLASSES,
-    assert_every_gate_gets_a_gradient,
-    assert_every_parameter_gets_a_gradient,
-    assert_sparse_is_dense,
     converted,
     millions,
     open_branches,
@@ -156,23 +153,3 @@ def test_the_sixteen_backbone_layers_are_dynamic_and_the_blocks_are_not():
     assert dynamic_layers(model).keys() == dynamic_layers(plain).keys() and len(dynamic_layers(model)) == 16
     with vared.fixed_policy(model, temporal=2, channel=0.5):
         assert vared.count_flops(model, CLIP).costs.backbone.item() == pytest.approx(25.22 + 5.461, abs=0.01)
-
-
-@pytest.mark.parametrize(("frames", "height", "width"), [(1, 32, 32), (5, 20, 28), (2, 9, 17)])
-def test_any_size_gives_logits(frames, height, width):
-    model = corrnet.build(num_classes=CLASSES, width=1 / 16).eval()
-    assert model(torch.randn(2, 3, frames, height, width)).shape == (2, CLASSES)
-
-
-@pytest.mark.parametrize("width", [1 / 16, 1 / 8])
-def test_every_parameter_gets_a_gradient(width):
-    assert_every_parameter_gets_a_gradient(
-        corrnet.build(num_classes=CLASSES, width=width), torch.randn(4, 3, 8, 32, 32)
-    )
-
-
-def test_a_dynamic_one_is_the_same_function_in_both_modes_and_every_gate_learns():
-    clips = torch.randn(8, 3, 8, 32, 32)
-    model = converted(corrnet, corrnet.build(num_classes=CLASSES, width=1 / 16), (3, 8, 32, 32))
-    assert_every_gate_gets_a_gradient(model, clips)
-    assert_sparse_is_dense(model, clips)

@@ -9,13 +9,10 @@ import vared
 from tests.method_helpers import relative_difference
 from tests.network_helpers import (
     Features,
-    assert_every_gate_gets_a_gradient,
     assert_full_policy_is_the_static_network,
-    assert_sparse_is_dense,
     converted,
     floors,
     macs_seen_by_torch,
-    narrow,
     on_meta,
     output_shapes,
 )
@@ -165,30 +162,8 @@ def test_width_scales_every_channel_count(width):
             assert scaled[name].shape[0] == pytest.approx(full[name].shape[0] * width, abs=0.5), name
 
 
-@pytest.mark.parametrize("width", [1 / 16, 1 / 8])
-@pytest.mark.parametrize("frames", [4, 8])
-def test_a_narrow_network_trains(width, frames):
-    model = narrow(i3d, (3, frames, 32, 32), width)
-    assert len(dynamic_layers(model)) == 20
-    assert_every_gate_gets_a_gradient(model, torch.randn(4, 3, frames, 32, 32))
-
-
-@pytest.mark.parametrize("search_space", [2, 3])
-def test_sparse_is_dense(search_space):
-    assert_sparse_is_dense(narrow(i3d, search_space=search_space), torch.randn(6, 3, 8, 32, 32))
-
-
 def test_full_policy_is_the_static_network():
     assert_full_policy_is_the_static_network(i3d, i3d.build(num_classes=5, width=1 / 8), torch.randn(2, 3, 8, 32, 32))
-
-
-@pytest.mark.parametrize("policy", [(1, 1.0), (2, 0.5), (4, 0.25)])
-def test_skipped_work_is_not_done(policy):
-    model, clips = narrow(i3d, search_space=3).eval(), torch.randn(2, 3, 8, 32, 32)
-    with vared.fixed_policy(model, *policy):
-        costs = vared.count_flops(model, clips).costs
-        executed = macs_seen_by_torch(model, clips)
-    assert executed == pytest.approx((costs.backbone + costs.cheap).sum().item(), rel=1e-9)
 
 
 def test_dropout_acts_in_training_only():

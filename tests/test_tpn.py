@@ -8,9 +8,6 @@ import vared
 from tests.method_helpers import dynamic_layers
 from tests.network_helpers import (
     CLASSES,
-    assert_every_gate_gets_a_gradient,
-    assert_every_parameter_gets_a_gradient,
-    assert_sparse_is_dense,
     converted,
     millions,
 )
@@ -114,21 +111,3 @@ def test_narrow_networks_have_fewer_groups_of_the_same_size(width, groups):
         neck = tpn.build(num_classes=CLASSES, width=width).neck
     assert neck.temporal_modulation[0].groups == groups
     assert neck.top_down.levels[1].conv.groups == neck.bottom_up.levels[0].conv.groups == groups
-
-
-@pytest.mark.parametrize(("frames", "height", "width"), [(1, 32, 32), (5, 20, 28), (6, 33, 17)])
-def test_any_size_gives_logits(frames, height, width):
-    model = tpn.build(num_classes=CLASSES, width=1 / 16).eval()
-    assert model(torch.randn(2, 3, frames, height, width)).shape == (2, CLASSES)
-
-
-@pytest.mark.parametrize("width", [1 / 16, 1 / 8])
-def test_every_parameter_gets_a_gradient(width):
-    assert_every_parameter_gets_a_gradient(tpn.build(num_classes=CLASSES, width=width), torch.randn(4, 3, 8, 32, 32))
-
-
-def test_a_dynamic_one_is_the_same_function_in_both_modes_and_every_gate_learns():
-    clips = torch.randn(8, 3, 8, 32, 32)
-    model = converted(tpn, tpn.build(num_classes=CLASSES, width=1 / 16), (3, 8, 32, 32))
-    assert_every_gate_gets_a_gradient(model, clips)
-    assert_sparse_is_dense(model, clips)
