@@ -1,0 +1,146 @@
+"""One inference benchmark from case to record: trials, contest, counts, memory.
+
+The static network is represented by its fastest version on this machine. Every version, static or dynamic, must first
+give the outputs of the plain network of its kind.
+"""
+
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from vared.benchmarks import contest, machine, memory
+from vared.benchmarks.cases import Case
+from vared.benchmarks.mixes import check_dealt, dealt, policies_of
+from vared.benchmarks.subjects import Subject, build_subject, plain_network, threads
+from vared.benchmarks.versions import EAGER, Run, difference, dynamic_builders, runner, static_builders
+
+# Largest difference to the plain network, relative to its largest output. Lower precision rounds every layer.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-1, "float16": 2e-2}
+TF32_TOLERANCE = 1e-2  # what a GPU rounds fp32 convolutions to
+FINALISTS = 2  # static versions that trials are too short to tell apart
+
+
+def measure(case: Case, root: Path) -> dict:
+    """Time `case` and return its record, ready for JSON.
+
+    Raises ValueError when a dynamic version computes something else than the plain dynamic network, or does not run
+    its gates; a static version that fails or differs is left out and recorded with the reason.
+    """
+    with threads(case.threads):
+        if case.device == "cuda":
+            torch.backends.cudnn.benchmark = True
+        subject = build_subject(case, root)
+        trials, finalists = _trials(case, subject)
+        seconds, differences = _contest(case, subject, finalists)
+        described = machine.describe(case.device)
+    static = min(finalists, key=lambda name: contest.spread(seconds[name])["median"])
+    costs = _costs(subject)
+    return {
+        "name": case.name, "kind": "inference", "case": asdict(case), "machine": described,
+        "tolerance": tolerance(case), "gmacs": costs, "static": static, "trials": trials,
+        "versions": {name: _version(case, root, name, seconds, static, costs, differences) for name in seconds},
+        # Compilers leave much behind in the memory of their process: the network alone for comparison.
+        "eager_memory": memory.in_child(_peak, case, root, EAGER),
+    }  # fmt: skip
+
+
+def tolerance(case: Case) -> float:
+    """How far outputs of two versions may lie apart, relative to the largest."""
+    tf32 = case.device == "cuda" and case.dtype == "float32"
+    return TF32_TOLERANCE if tf32 else TOLERANCE[case.dtype]
+
+
+def _trials(case: Case, subject: Subject) -> tuple[list[dict], dict]:
+    """A row a static version, and the fastest ones ready to run."""
+    network = plain_network(subject.model)
+    rows, ready, reference = [], {}, None
+    for name, build in static_builders(case.device, case.compile).items():
+        try:
+            with torch.inference_mode():
+                run = build(network, subject.clips)
+                output = run().clone()
+                reference = output if reference is None else reference
+                absolute, relative = difference(output, reference)
+                if not relative <= tolerance(case):
+                    raise ValueError(f"differs from the plain network by {relative:.2g} of its largest output")
+                seconds = [contest.timed(run, case.device) for _ in range(case.trials + 1)][1:]
+        except Exception as error:  # whatever a compiler raises
+            rows.append({"version": name, "error": f"{type(error).__name__}: {error}".splitlines()[0][:300]})
+            print(f"static, {name}: left out, {rows[-1]['error']}", flush=True)
+            continue
+        rows.append({"version": name, "seconds": seconds, "difference": absolute, "relative_difference": relative})
+        print(f"static, {name}: {min(seconds):.4g} s", flush=True)
+        ready[name] = (min(seconds), run)
+        for slower in sorted(ready, key=lambda key: ready[key][0])[FINALISTS:]:
+            del ready[slower]
+    if not ready:
+        raise ValueError(f"Benchmark {case.name}: no static version of {case.network} runs here: {rows[0]['error']}")
+    return rows, {name: run for name, (_, run) in ready.items()}
+
+
+def _contest(case: Case, subject: Subject, finalists: dict) -> tuple[dict, dict]:
+    """Seconds of the finalists and the dynamic versions, and the differences of the latter to the plain one."""
+    runs, differences, reference = dict(finalists), {}, None
+    with ExitStack() as stack, torch.inference_mode():
+        for name, prepare in dynamic_builders(say=print).items():
+            with torch.inference_mode(False):
+                model = prepare(subject.model)
+            stack.enter_context(dealt(model, subject.weights))
+            runs[name] = runner(model, subject.clips)
+            output = runs[name]().clone()
+            check_dealt(model, subject.weights, name)
+            reference = output if reference is None else reference
+            differences[name] = difference(output, reference)
+            if not differences[name][1] <= tolerance(case):
+                raise ValueError(
+                    f"Benchmark {case.name}: {name!r} differs from the plain dynamic network by "
+                    f"{differences[name][1]:.2g} of its largest output, more than {tolerance(case):g}."
+                )
+        return contest.interleaved(runs, case.repeats, device=case.device), differences
+
+
+def _costs(subject: Subject) -> dict[str, float]:
+    """GMACs of a clip, mean over the batch: static; executed by the backbone (as the thesis counts), gates, cheap
+    operations and in total."""
+    executed = subject.report.executed(policies_of(subject.report, subject.weights))
+    parts = {name: getattr(executed, name) for name in ("backbone", "gate", "cheap", "total")}
+    clips = executed.backbone
+    return {
+        "static": subject.report.static, **{name: part.mean().item() for name, part in parts.items()},
+        "backbone_min": clips.min().item(), "backbone_max": clips.max().item(),
+    }  # fmt: skip
+
+
+def _version(case: Case, root: Path, name: str, seconds, static: str, costs, differences) -> dict:
+    """What is known of one version of the contest."""
+    row = contest.spread(seconds[name]) | {"seconds": seconds[name]}
+    row["clips_per_second"] = case.batch / row["median"]
+    row |= memory.in_child(_peak, case, root, name)
+    if name not in differences:
+        return row | {"gmacs": costs["static"], "gmacs_total": costs["static"]}
+    row |= {"gmacs": costs["backbone"], "gmacs_total": costs["total"]}
+    row["difference"], row["relative_difference"] = differences[name]
+    row["saved"] = contest.saved_time(seconds[name], seconds[static])
+    for key, gmacs in (("", "gmacs"), ("_total", "gmacs_total")):
+        ideal = 1.0 - row[gmacs] / costs["static"]
+        row[f"ideal{key}"], row[f"realised{key}"] = ideal, contest.realised(row["saved"]["time"], ideal)
+    return row
+
+
+def _peak(case: Case, root: Path, name: str) -> dict:
+    """Peak memory of version `name`, in a fresh process."""
+    with threads(case.threads), ExitStack() as stack:
+        subject = build_subject(case, root)
+
+        def build() -> Run:
+            prepare = dynamic_builders().get(name)
+            if prepare is None:
+                run = static_builders(case.device, case.compile)[name](plain_network(subject.model), subject.clips)
+            else:
+                run = runner(stack.enter_context(dealt(prepare(subject.model), subject.weights)), subject.clips)
+            stack.enter_context(torch.inference_mode())
+            return run
+
+        return memory.peak_memory(build, case.device)
