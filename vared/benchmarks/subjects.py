@@ -6,7 +6,7 @@ Shapes: B clip, C channel, T frame, H W pixel.
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +27,22 @@ _CALIBRATION_CLIPS = 4
 
 @dataclass(frozen=True)
 class Subject:
-    """A dynamic network in evaluation mode, clips B x 3 x T x H x W of its device and dtype, the policies that they
-    get, and the network's costs on shapes alone."""
+    """A dynamic network in evaluation mode, clips B x 3 x T x H x W on its device and in its precision, the policies
+    that they get, and the network's costs on shapes alone."""
 
     model: nn.Module
     clips: Tensor
     weights: Weights
     report: FlopReport
 
+    def cast(self, dtype: str) -> "Subject":
+        """The same in another precision; gates stay in fp32."""
+        kind = getattr(torch, dtype)
+        return replace(self, model=copy.deepcopy(self.model).to(kind), clips=self.clips.to(kind))
+
 
 def build_subject(case: Case, root: Path) -> Subject:
-    """The network, clips and policies of `case`; trained ones of `case.run`, or seeded ones.
+    """The network, clips and policies of `case`, in fp32; trained ones of `case.run`, or seeded ones.
 
     Raises ValueError for a device that is not there, a network of images, or a mix that the network cannot reach.
     """
@@ -48,8 +53,7 @@ def build_subject(case: Case, root: Path) -> Subject:
     if not case.run:
         with dealt(model, weights):
             _calibrate(model, case, weights)
-    device, dtype = torch.device(case.device), getattr(torch, case.dtype)
-    return Subject(model.to(device, dtype).eval(), clips.to(device, dtype), weights, report)
+    return Subject(model.to(case.device).eval(), clips.to(case.device), weights, report)
 
 
 def fresh_network(case: Case, search_space: int | None) -> nn.Module:

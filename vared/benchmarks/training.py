@@ -5,7 +5,7 @@ update by SGD with momentum. Each network runs in the memory layout that is fast
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -94,5 +94,6 @@ def _version(case: Case, name: str, seconds: dict, layout: dict) -> dict:
 def _peak(case: Case, name: str, layout: str) -> dict:
     """Peak memory of a step of network `name`, in a fresh process."""
     with threads(case.threads):
-        fresh_network(case, None)  # loads the libraries behind it
+        small = replace(case, crop_size=min(32, case.crop_size), batch=2)
+        build_step(small, None, layout)()  # loads what every step needs
         return memory.peak_memory(lambda: build_step(case, SEARCH_SPACES[name], layout), case.device)
