@@ -57,7 +57,6 @@ def test_a_run_decides_its_network(tmp_path):
         (["--run", "elsewhere/s2_8f_seed0"], "profile of params.yaml"),
         (["--run", "embedded/s2_8f_seed0", "--width", "1"], "decides width"),
         (["resnet"], "no network 'resnet'"),
-        (["tsn_resnet18", "--crop-size", "32"], "computes images"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(arguments, message, monkeypatch, capsys):

@@ -20,7 +20,6 @@ from vared.benchmarks.mixes import OWN, Weights, dealt, draw
 from vared.conversion import revert
 from vared.flops import FlopReport, count_flops
 from vared.policies import dynamic_layers, policy
-from vared.trial_run import takes_clips
 
 _CALIBRATION_CLIPS = 4
 
@@ -44,7 +43,7 @@ class Subject:
 def build_subject(case: Case, root: Path) -> Subject:
     """The network, clips and policies of `case`, in fp32; trained ones of `case.run`, or seeded ones.
 
-    Raises ValueError for a device that is not there, a network of images, or a mix that the network cannot reach.
+    Raises ValueError for a device that is not there or a mix that the network cannot reach.
     """
     check_device(case.device)
     model, clips = _trained(case, root) if case.run else (fresh_network(case, case.search_space), fresh_clips(case))
@@ -68,8 +67,6 @@ def fresh_network(case: Case, search_space: int | None) -> nn.Module:
         case.network, num_classes=case.classes, num_frames=case.frames, crop_size=case.crop_size, width=case.width,
         dynamic=dynamic,
     )  # fmt: skip
-    if not takes_clips(model):
-        raise ValueError(f"Benchmark {case.name}: {case.network} computes images; only networks of clips are timed.")
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, _BatchNorm):
