@@ -25,11 +25,11 @@ CASE = Case(name="test", **SIZES, threads=1, repeats=2, trials=1, compile=False)
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A project folder without results; memory is measured in this process, which is faster and enough for a record."""
+    """A project folder without results. Memory is not measured, and nothing traced: other tests do that."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(memory, "in_child", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(memory, "in_child", lambda function, *arguments: {"peak_bytes": 1})
     eager = {name: build for name, build in versions.static_builders("cpu", False).items() if "traced" not in name}
     monkeypatch.setattr(measurement, "static_builders", lambda device, compile: eager)
     return tmp_path
@@ -41,7 +41,8 @@ def with_accelerated(monkeypatch, accelerate) -> None:
     monkeypatch.setattr(measurement, "dynamic_builders", lambda say=None: both)
 
 
-def test_the_smoke_case_is_measured_and_written(project, capsys):
+def test_the_smoke_case_is_measured_and_written(project, monkeypatch, capsys):
+    monkeypatch.setattr(memory, "in_child", lambda function, *arguments: function(*arguments))
     assert main(["benchmark", "--case", "smoke", "--repeats", "2"]) == 0
     (path,) = (project / "results" / "benchmarks" / "measurements").iterdir()
     record = json.loads(path.read_text())
@@ -114,7 +115,8 @@ def test_a_trained_network_is_timed_under_its_own_policies(project, monkeypatch)
         videos = types.SimpleNamespace(classes=("a", "b", "c"))
 
     monkeypatch.setattr("vared.experiments.data_set", lambda *words: Clips(clips))
-    assert main(["benchmark", "--run", "smoke/s2_8f_seed0", "--batch", "4", "--repeats", "2", "--trials", "1"]) == 0
+    words = ["benchmark", "--run", "smoke/s2_8f_seed0", "--repeats", "2", "--trials", "1", "--threads", "1"]
+    assert main([*words, "--batch", "4"]) == 0
     record = json.loads((project / "results/benchmarks/measurements/smoke-s2_8f_seed0.json").read_text())
     assert record["case"]["mix"] == "own" and record["case"]["width"] == 0.0625
     assert record["gmacs"]["backbone"] < record["gmacs"]["static"]
@@ -124,4 +126,4 @@ def test_a_trained_network_is_timed_under_its_own_policies(project, monkeypatch)
         network(subject.clips)
     for name, layer in dynamic_layers(network).items():
         assert torch.equal(subject.weights[name][0], layer.last_policy.temporal)
-    assert main(["benchmark", "--run", "smoke/s2_8f_seed0", "--batch", "6"]) == 2
+    assert main([*words, "--batch", "6"]) == 2  # there are 5 clips
