@@ -74,7 +74,9 @@ def _import_libraries() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"Export needs onnx, onnxruntime and onnxscript: pip install 'vared[export]' ({error}).") from error
+        raise ImportError(
+            f"Export needs onnx, onnxruntime and onnxscript: pip install 'vared[export]' ({error})."
+        ) from error
 
 
 def _without_gates(model: nn.Module, temporal: int | None, channel: float | None) -> nn.Module:
