@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 # Nothing slow (torch, pandas, nbformat) at the top: publishing a finished run takes a fraction of a second.
-from vared import pipeline, reproduction, runs, scratch
+from vared import export_verb, pipeline, reproduction, runs, scratch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     verb("train", train, "train one run, or publish it when that is done", "profile", "run")
     verb("evaluate", evaluate, "evaluate one trained run, or publish it when that is done", "profile", "run")
     verb("collect", collect, "gather all runs of a profile into tidy tables", "profile")
+    export_verb.add_arguments(verb("export", export_verb.run, "write a trained run as ONNX, one policy for all clips"))
     verb("report", report, "write the README of the results of a profile", "profile")
     verb("readme", readme, "put the main table of the results into README.md")
     verb("activate", activate, "let dvc repro rebuild a profile too", "profile")
