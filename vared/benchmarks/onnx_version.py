@@ -33,8 +33,7 @@ def onnx_builder(
             raise ValueError(
                 f"onnxruntime is measured in float32 on the CPU, not with {clips.dtype} on {clips.device}."
             )
-        # The exporter traces with autograd's tensors, also when versions are made in inference mode.
-        with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False):
+        with tempfile.TemporaryDirectory() as folder:
             path = export_onnx(
                 model, Path(folder) / "network.onnx", tuple(clips.shape[1:]), temporal=temporal, channel=channel
             )
