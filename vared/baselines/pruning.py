@@ -56,7 +56,7 @@ def prune_to(model: nn.Module, target_gmacs: float, *, example: Example, where: 
     saliency = {name: _saliency(weight) for name, weight in weights.items()}
     costs = torch.cat([torch.full((w.numel(),), gmacs[n] / w.numel(), dtype=torch.float64) for n, w in weights.items()])
     ranked, order = torch.cat([part.flatten().cpu() for part in saliency.values()]).sort(descending=True)
-    fitting = int((costs[order].cumsum(0) <= budget).sum())
+    fitting = int((costs[order].cumsum(0) <= budget * (1 + 1e-9)).sum())  # a sum of parts may round up
     quality = ranked[min(fitting, len(ranked) - 1)].item()  # of the first that is too much
     masks = {name: part > quality for name, part in saliency.items()}
     reached = remaining - prunable + sum(gmacs[name] * mask.double().mean().item() for name, mask in masks.items())
