@@ -3,7 +3,7 @@
 Shapes: B clip, N clips of the data set, V view, S candidate.  1 GFLOP = 1e9 multiply-accumulates, one centre clip.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from types import ModuleType
@@ -35,12 +35,15 @@ class Evaluation:
 def evaluate(
     model: nn.Module, dataset: Dataset, *, views: Dataset | None = None, batch_size: int = 32, workers: int = 0,
     task: ModuleType = recognition, policies: PolicyWeights | None = None,
+    clip_gmacs: Callable[[], Tensor] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Run `model` sparsely on every clip, on the device it is on.
 
     `dataset` gives the centre view, {"clip": 3 x T x H x W, "label": int}: clip-1, cost and policy. `views` gives the
     same videos as V x 3 x T x H x W for video-1 and video-5. `policies` takes the place of the gates, for controls:
     layer -> V_t (N or 1 x S_t), V_c (N or 1 x S_c) in the order of the data set; only for the centre view.
+    `clip_gmacs` gives the GMACs of every clip of the last forward pass (B, or one number for all) where it is not
+    layers of ours that decide, as in the networks of `baselines`.
 
     Metrics: clips, clip1_top1 (video1_top1, video5_top5) in percent; gflops_{backbone,gate,cheap,total}_{mean,max,min}.
     Raises ValueError for an empty data set and for `policies` of another number of clips.
@@ -51,13 +54,15 @@ def evaluate(
         if any(len(weights) not in (1, len(dataset)) for weights in pair):
             raise ValueError(f"Layer {layer!r} needs one policy or {len(dataset)}, got {[len(v) for v in pair]}.")
     with evaluating(model), torch.inference_mode():
-        metrics, clips, table = _centre_view(model, dataset, batch_size, workers, task, policies)
+        metrics, clips, table = _centre_view(model, dataset, batch_size, workers, task, policies, clip_gmacs)
         if views is not None:
             metrics |= task.video_metrics(*_averaged_views(model, views, batch_size, workers, task))
     return Evaluation(metrics, clips, table)
 
 
-def _centre_view(model, dataset, batch_size, workers, task, policies) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
+def _centre_view(
+    model, dataset, batch_size, workers, task, policies, clip_gmacs
+) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
     report = count_flops(model, tuple(dataset[0]["clip"].shape))
     scores, labels, costs, decided, first = [], [], [], [], 0
     for item in DataLoader(dataset, batch_size, num_workers=workers):
@@ -67,7 +72,7 @@ def _centre_view(model, dataset, batch_size, workers, task, policies) -> tuple[d
             scores.append(model(_to_device(item["clip"], model)).float().cpu())
         labels.append(item["label"])
         decided.append(policy(model))
-        costs.append(_executed(report, decided[-1], count))
+        costs.append(_executed(report, decided[-1], count) if clip_gmacs is None else _given(clip_gmacs(), count))
         first += count
     scores, labels = torch.cat(scores), torch.cat(labels)
     clips = pd.DataFrame({"clip": range(first), "label": labels, "prediction": scores.argmax(1)})
@@ -139,6 +144,11 @@ def _rows(policies: PolicyWeights, first: int, count: int) -> dict[str, tuple[Te
 def _executed(report: FlopReport, policies: Mapping[str, Policy], count: int) -> dict[str, Tensor]:
     costs = report.executed(policies)
     return {part: torch.as_tensor(getattr(costs, part)).cpu().expand(count) for part in PARTS}
+
+
+def _given(gmacs: Tensor | float, count: int) -> dict[str, Tensor]:
+    total = torch.as_tensor(gmacs, dtype=torch.float64).cpu().expand(count)
+    return {part: total if part in ("backbone", "total") else torch.zeros_like(total) for part in PARTS}
 
 
 def _to_device(clips: Tensor, model: nn.Module) -> Tensor:

@@ -31,9 +31,13 @@ def parameter_groups(model: nn.Module, weight_decay: float, gate_rate_factor: fl
     """Parameter groups for the optimiser: no decay on gates and affine cheap operations, `weight_decay` on the rest.
 
     Gates learn at `gate_rate_factor` times the rate (timm's schedules read `lr_scale`). Batch normalisation is
-    decayed, as in the plain SGD of the thesis.
+    decayed, as in the plain SGD of the thesis. Parts of a network may name parameters of theirs that are not, in a
+    method `no_weight_decay`, as timm's networks do.
     """
     exempt, gates = no_decay_names(model), set(gate_names(model))
+    for part, module in model.named_modules():
+        if callable(named := getattr(module, "no_weight_decay", None)):
+            exempt |= {f"{part}.{name}".lstrip(".") for name in named()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

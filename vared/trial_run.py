@@ -17,7 +17,12 @@ Inputs = Tensor | list[Tensor]
 
 
 def takes_clips(model: nn.Module) -> bool:
-    """True for clips C x T x H x W, False for images C x H x W: a network of 2-D and no 3-D convolutions."""
+    """True for clips C x T x H x W, False for images C x H x W: a network of 2-D and no 3-D convolutions.
+
+    A network of 2-D convolutions that takes clips says so by an attribute `takes_clips`.
+    """
+    if getattr(model, "takes_clips", False):
+        return True
     # The cheap operations of a specialised 2-D network are 3-D convolutions too.
     kinds = {type(m) for name, m in model.named_modules() if "cheap_" not in name}
     solid, flat = (any(issubclass(kind, base) for kind in kinds) for base in (nn.Conv3d, nn.Conv2d))

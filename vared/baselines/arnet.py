@@ -7,8 +7,9 @@ table 4.4; Meng et al., "AR-Net: Adaptive Frame Resolution for Efficient Action 
                                                            |-> what was seen at 84 -+
                                                            +-> skip 1, 2 or 4 frames, this one included
 
-The network only: what its training adds to cross entropy (a cost of actions, a penalty on their unequal use) can be
-computed from `last_decision`. Resolutions are fractions of the crop, 224 in the thesis.
+Its training adds to cross entropy a cost of actions and a penalty on their unequal use, `policy_loss`, and lowers the
+temperature of the Gumbel softmax (training.py beside this file). The networks of the paper start from ImageNet, the
+thesis's from nothing. Resolutions are fractions of the crop, 224 in the thesis.
 
 Shapes: B clip, T frame, H W pixel, N frames chosen, A = 7 actions, K class, F feature.
 """
@@ -27,6 +28,7 @@ BACKBONES = ("resnet50", "resnet34", "resnet18")
 RESOLUTIONS = (1.0, 3 / 4, 1 / 2, 3 / 8)  # 224, 168, 112, 84: those of the backbones, and the policy's
 SKIPS = (1, 2, 4)  # frames without a score: the one looked at, and those after it that are not looked at
 STATE = 512
+FIRST_TEMPERATURE = 5.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class ARNet(nn.Module):
     has 62.845 M with it and 62.588 M without (200 classes).
     """
 
+    takes_clips = True  # by their frames; its convolutions are 2-D
+
     def __init__(self, num_classes: int, width: float = 1.0):
         super().__init__()
         self.backbones = nn.ModuleList(
@@ -65,7 +69,7 @@ class ARNet(nn.Module):
         for linear in (self.action, self.state_classifier):
             nn.init.normal_(linear.weight, std=0.01)
             nn.init.zeros_(linear.bias)
-        self.temperature = 5.0  # of the paper's first epoch; a training loop lowers it
+        self.register_buffer("temperature", torch.tensor(FIRST_TEMPERATURE))  # saved, since training lowers it
         self.last_decision: Decision | None = None
 
     def __getstate__(self):
@@ -125,7 +129,7 @@ class ARNet(nn.Module):
 
     def _choose(self, logits: Tensor) -> Tensor:
         if self.training:
-            return F.gumbel_softmax(logits.float(), tau=self.temperature, hard=True)
+            return F.gumbel_softmax(logits.float(), tau=self.temperature.item(), hard=True)
         return F.one_hot(logits.argmax(1), logits.shape[1])
 
 
@@ -158,6 +162,16 @@ def clip_gmacs(model: ARNet, decision: Decision, crop_size: int) -> Tensor:
     networks = (*backbones, own + model.state_classifier.weight.numel() / 1e9)
     chosen = decision.actions.detach()[..., : len(RESOLUTIONS)].sum(1).double()
     return chosen @ chosen.new_tensor(networks) + decision.looked.sum(1).double() * policy
+
+
+def policy_loss(decision: Decision, costs: tuple[float, ...], balance: float = 3.0) -> Tensor:
+    """sum_a u_a cost_a + balance |u - 1/A|, u the share of frames with action a, 1/A the share if all were alike.
+
+    `costs` are those of the backbones; the lowest resolution, whose network runs anyway, and the skips cost nothing.
+    As in the authors' code, which weights the whole with 0.05, cross entropy with 0.95.
+    """
+    usage = decision.actions.mean((0, 1))
+    return usage[: len(costs)] @ usage.new_tensor(costs) + balance * (usage - 1 / len(usage)).norm()
 
 
 def _replaced(old: Tensor, rows: Tensor, new: Tensor) -> Tensor:
