@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from vared.backbones import r2plus1d
 from vared.overheads import count_overheads
 from vared.static_costs import full_size
 
