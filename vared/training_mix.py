@@ -5,9 +5,7 @@ arithmetic: so F, the gate's weights and the cheap weights are all that is kept 
 the other maps again, and both passes work through the batch in parts that stay in the processor's cache.
 
 A map that candidate i keeps is kept by all before it: computed maps are weighted by V[0] + ... + V[i], generated ones
-by V[i]. With D = V cheap(X) a generated map, G the gradient of D and E = cheap^T(G):
-
-    gradient of X: V E        of V: <E, X>        of the weights of cheap: that of <cheap(V X), G>
+by V[i].
 
 Shapes: B clip, C channel, T frame, H W pixel, K kept channels, S candidates; n clips and t frames of a part.
 """
@@ -19,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from vared.reconstruction import depthwise, frames_as_batch, repeat_channels
+from vared.cheap_terms import add_generated, clip_sums, map_sums, pull_back
+from vared.reconstruction import repeat_channels
 
 PART_BYTES = 4 * 2**20  # of F in a part, on a CPU: four to six maps of that size are in use at a time
 
@@ -81,8 +80,11 @@ class _Mixes:
     """The two mixes of one layer and batch, part by part, and the gradients gathered on the way back."""
 
     def __init__(self, full: Tensor, channel: Tensor, temporal: Tensor, candidates: tuple, parameters: tuple):
-        self.full, self.parameters = full, [parameter.to(full.dtype) for parameter in parameters]
-        self.kept, self.factors, self.parameters_each = candidates
+        self.kept, self.factors, each = candidates
+        self.full, self.parameters_each = full, each
+        cast = [parameter.to(full.dtype) for parameter in parameters]
+        operations = len(self.kept) - 1 + sum(factor - 1 for factor in self.factors)
+        self.operations = [cast[number * each : (number + 1) * each] for number in range(operations)]
         self.in_channels, self.in_time = len(self.kept) > 1, len(self.factors) > 1
         self.grad_parameters = [torch.zeros_like(parameter) for parameter in parameters]
         self.v_c, self.v_t = (v.to(full.dtype)[:, :, None, None, None, None] for v in (channel, temporal))
@@ -115,8 +117,8 @@ class _Mixes:
         mixed = torch.empty_like(full) if output is None else output[part]
         torch.mul(full, self.direct_c[clips], out=mixed)
         for i, count in enumerate(self.kept[1:], 1):
-            maps = _generate(repeat_channels(full[:, :count], full.shape[1] - count), self._of(self.parameters, i - 1))
-            mixed[:, count:].addcmul_(maps, self.v_c[clips, i])
+            x = repeat_channels(full[:, :count], full.shape[1] - count)
+            add_generated(mixed[:, count:], x, [self.v_c[clips, i]], [self.operations[i - 1]])
         return mixed
 
     def mix_frames(self, part: tuple, mixed: Tensor, output: Tensor) -> None:
@@ -125,9 +127,10 @@ class _Mixes:
         for residue, last, generated in self._phases(output.shape[2]):
             target = self._phase(output, residue)
             torch.mul(self._phase(mixed, residue), self.sum_t[clips, last], out=target)
-            for j, source, number in generated:
-                maps = _generate(self._phase(mixed, source, target.shape[2]), self._of(self.parameters, number))
-                target.addcmul_(maps, self.v_t[clips, j])
+            for source, terms in generated.items():
+                operations = [self.operations[number] for _, number in terms]
+                x = self._phase(mixed, source, target.shape[2])
+                add_generated(target, x, [self.v_t[clips, j] for j, _ in terms], operations)
 
     def frames_backward(self, part: tuple, mixed: Tensor, grad: Tensor, grad_mixed: Tensor) -> Tensor:
         """Gradient of a part's `mixed` maps from that of its output, into `grad_mixed`."""
@@ -135,80 +138,47 @@ class _Mixes:
         for residue, last, generated in self._phases(grad.shape[2]):
             grad_phase = self._phase(grad, residue)
             torch.mul(grad_phase, self.sum_t[clips, last], out=self._phase(grad_mixed, residue))
-            sums_t[clips, last].add_(_inner(grad_phase, self._phase(mixed, residue)))
-            for j, source, number in generated:
-                x, v = self._phase(mixed, source, grad_phase.shape[2]), self.v_t[clips, j]
-                pulled, inner = self._pull_back(number, x, v, grad_phase)
-                generated_t[clips, j].add_(inner)
-                self._phase(grad_mixed, source, grad_phase.shape[2]).addcmul_(pulled, v)
+            sums_t[clips, last].add_(clip_sums(grad_phase * self._phase(mixed, residue)))
+            for source, terms in generated.items():
+                x, grad_x = (self._phase(maps, source, grad_phase.shape[2]) for maps in (mixed, grad_mixed))
+                operations, gradients = zip(*(self._with_gradients(number) for _, number in terms), strict=True)
+                weights = [self.v_t[clips, j] for j, _ in terms]
+                inner = pull_back(grad_phase, x, grad_x, weights, operations, gradients)
+                for (j, _), of_candidate in zip(terms, inner, strict=True):
+                    generated_t[clips, j].add_(of_candidate)
         return grad_mixed
 
     def channels_backward(self, part: tuple, grad: Tensor, grad_full: Tensor) -> None:
         """Gradient of a part of F from that of its mixed maps, into `grad_full`."""
         clips, full, (generated_c, sums_c) = part[0], self.full[part], self.grad_c
         torch.mul(grad, self.direct_c[clips], out=grad_full)
-        inner = _sum(grad * full, (2, 3, 4)).split(self.widths, 1)[::-1]
+        inner = map_sums(grad * full).split(self.widths, 1)[::-1]
         for i, of_channels in enumerate(inner):
             sums_c[clips, i].add_(of_channels.sum(1))
         for i, count in enumerate(self.kept[1:], 1):
-            x, v = repeat_channels(full[:, :count], full.shape[1] - count), self.v_c[clips, i]
-            pulled, inner = self._pull_back(i - 1, x, v, grad[:, count:])
+            x, operation = repeat_channels(full[:, :count], full.shape[1] - count), self._with_gradients(i - 1)
+            weights = [self.v_c[clips, i]]
+            (inner,) = pull_back(grad[:, count:], x, grad_full[:, :count], weights, *([part] for part in operation))
             generated_c[clips, i].add_(inner)
-            for block in pulled.split(count, 1):
-                grad_full[:, : block.shape[1]].addcmul_(block, v)
 
     def grad_weights(self) -> Iterator[Tensor]:
         """Gradients of V_c and V_t: V[i] is in its own term and in the sums of i and all after it."""
         for generated, sums in (self.grad_c, self.grad_t):
             yield generated + sums.flip(1).cumsum(1).flip(1)
 
-    def _pull_back(self, number: int, x: Tensor, v: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """E and <E, X> of one cheap operation, n; the gradient of its weights is added to the others."""
-        parameters, gradients = self._of(self.parameters, number), self._of(self.grad_parameters, number)
-        if not parameters:
-            return grad, _inner(grad, x)
-        if len(parameters) == 1:
-            (weight,) = parameters
-            pulled = depthwise(grad, weight.flip(-2, -1))
-            shape, images = weight[:, :, 0].shape, (frames_as_batch(x * v), frames_as_batch(grad))
-            by_weight = torch.nn.grad.conv2d_weight(images[0], shape, images[1], padding=1, groups=len(weight))
-            gradients[0].add_(by_weight.unsqueeze(2))
-            return pulled, _inner(pulled, x)
-        (scale, shift), v = parameters, v[:, :, 0, 0, 0]
-        by_scale, by_shift = _sum(grad * x, (2, 3, 4)), _sum(grad, (2, 3, 4))
-        gradients[0].add_((by_scale * v).sum(0))
-        gradients[1].add_((by_shift * v).sum(0))
-        # With a shift, cheap is no linear map: the gradient of V is <cheap(X), G>, not <X, E>.
-        return grad * scale[:, None, None, None], (by_scale * scale + by_shift * shift).sum(1)
-
-    def _phases(self, frames: int) -> Iterator[tuple[int, int, list[tuple[int, int, int]]]]:
-        """For the frames n R_max + residue: residue, last candidate to keep them, (candidate, source, operation)s."""
+    def _phases(self, frames: int) -> Iterator[tuple[int, int, dict[int, list[tuple[int, int]]]]]:
+        """For frames n R_max + residue: residue, last candidate to keep them, {source: [(candidate, operation)]}."""
         for residue in range(min(self.factors[-1], frames)):
-            first, generated = len(self.kept) - 1, []  # number of the candidate's first operation
+            first, generated = len(self.kept) - 1, {}  # number of the candidate's first operation
             for j, factor in enumerate(self.factors[1:], 1):
                 if offset := residue % factor:
-                    generated.append((j, residue - offset, first + offset - 1))
+                    generated.setdefault(residue - offset, []).append((j, first + offset - 1))
                 first += factor - 1
             yield residue, sum(residue % factor == 0 for factor in self.factors) - 1, generated
 
     def _phase(self, x: Tensor, residue: int, count: int | None = None) -> Tensor:
         return x[:, :, residue :: self.factors[-1]][:, :, :count]
 
-    def _of(self, parameters: list[Tensor], number: int) -> list[Tensor]:
-        return parameters[number * self.parameters_each : (number + 1) * self.parameters_each]
-
-
-def _generate(x: Tensor, parameters: list[Tensor]) -> Tensor:
-    if len(parameters) < 2:
-        return depthwise(x, *parameters) if parameters else x
-    scale, shift = (parameter[:, None, None, None] for parameter in parameters)
-    return torch.addcmul(shift, x, scale)
-
-
-def _inner(a: Tensor, b: Tensor) -> Tensor:
-    """<a, b> of every clip, n."""
-    return _sum(a * b, (1, 2, 3, 4))
-
-
-def _sum(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    return x.sum(dims, dtype=torch.promote_types(x.dtype, torch.float32))
+    def _with_gradients(self, number: int) -> tuple[list[Tensor], list[Tensor]]:
+        each = self.parameters_each
+        return self.operations[number], self.grad_parameters[number * each : (number + 1) * each]
