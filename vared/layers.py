@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from vared.execution import execute, output_frames
 from vared.gate import ALL_ZERO_WEIGHT, GATE_NORMS, Policy, SoftModulationGate
-from vared.reconstruction import CHEAP_MACS, CHEAP_OPERATION, mix_channels, mix_frames
+from vared.reconstruction import CHEAP_MACS, CHEAP_OPERATION
+from vared.training_mix import mix
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class _Dynamic:
         if self.training:
             y = self._conv_forward(x, self.weight, self.bias)
             y = y if self.is_3d else y.unsqueeze(2)
-            y = mix_frames(self, mix_channels(self, y, channel), temporal, y.shape[2])
+            y = mix(self, y, channel, temporal)
         else:
             y = execute(self, clip, temporal, channel)
         return y if self.is_3d else y.squeeze(2)
