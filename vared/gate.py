@@ -121,7 +121,7 @@ class SoftModulationGate(nn.Module):
             )
         # In half precision small V are flushed to 0, which would change what is open.
         with torch.autocast(device_type=x.device.type, enabled=False):
-            pooled = x.float().mean((-2, -1))
+            pooled = x.float().flatten(-2).mean(-1)
             pooled = pooled.mean(-1) if self.pool_time else pooled.flatten(1)
             score = torch.tanh(self.expand(torch.tanh(self.norm(self.reduce(pooled)))))
         temporal, channel = self.candidates
