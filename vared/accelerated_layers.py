@@ -5,6 +5,8 @@
 Shapes: B clip, C channel, T frame, H W pixel.
 """
 
+from functools import cached_property
+
 import torch
 from torch import Tensor, nn
 
@@ -79,11 +81,23 @@ class _Accelerated:
             )  # fmt: skip
         return self.convolutions[j, i]
 
-    @property
+    @cached_property
     def geometry(self) -> tuple[tuple[int, ...], ...]:
         """Stride, padding and dilation, each of time, height and width."""
-        lead = () if self.is_3d else (1,), () if self.is_3d else (0,)
-        return (*lead[0], *self.stride), (*lead[1], *numeric_padding(self)), (*lead[0], *self.dilation)
+        stride, padding, dilation = self.stride, numeric_padding(self), self.dilation
+        return (stride, padding, dilation) if self.is_3d else ((1, *stride), (0, *padding), (1, *dilation))
+
+    @cached_property
+    def time_geometry(self) -> tuple[int, int, int]:
+        """Stride and padding in time, and frames from the first to the last one that an output frame is made of."""
+        stride, padding, dilation = (values[0] for values in self.geometry)
+        return stride, padding, dilation * (self.weight.shape[2] - 1 if self.is_3d else 0) + 1
+
+    def output_size(self, size: tuple[int, ...]) -> list[int]:
+        """Frames, height and width that the convolution makes of those of its input."""
+        kernel = self.kernel_size if self.is_3d else (1, *self.kernel_size)
+        sizes = zip(size, kernel, *self.geometry, strict=True)
+        return [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes]
 
 
 class AcceleratedConv3d(_Accelerated, DynamicConv3d):

@@ -121,7 +121,8 @@ class SoftModulationGate(nn.Module):
             )
         # In half precision small V are flushed to 0, which would change what is open.
         with torch.autocast(device_type=x.device.type, enabled=False):
-            pooled = x.float().flatten(-2).mean(-1)
+            # Pixels first: along the last dimension of channels-last memory the mean would jump from pixel to pixel.
+            pooled = x.float().permute(0, 2, 3, 4, 1).flatten(2, 3).mean(2).transpose(1, 2)
             pooled = pooled.mean(-1) if self.pool_time else pooled.flatten(1)
             score = torch.tanh(self.expand(torch.tanh(self.norm(self.reduce(pooled)))))
         temporal, channel = self.candidates
