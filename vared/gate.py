@@ -121,7 +121,8 @@ class SoftModulationGate(nn.Module):
             )
         # In half precision small V are flushed to 0, which would change what is open.
         with torch.autocast(device_type=x.device.type, enabled=False):
-            pooled = x.sum((-2, -1), dtype=torch.float32) / (x.shape[-2] * x.shape[-1])
+            # Pixels before the rest: in channels-last memory a mean along the last dimension jumps from row to row.
+            pooled = x.permute(0, 2, 3, 4, 1).flatten(2, 3).mean(2, dtype=torch.float32).transpose(1, 2)
             pooled = pooled.mean(-1) if self.pool_time else pooled.flatten(1)
             score = torch.tanh(self.expand(torch.tanh(self.norm(self.reduce(pooled)))))
         temporal, channel = self.candidates

@@ -64,7 +64,7 @@ def _narrowed(layer: nn.Module, kept: int, factor: int) -> nn.Module:
     stride = (layer.stride[0] * factor, *layer.stride[1:]) if layer.is_3d else layer.stride
     kind = nn.Conv3d if layer.is_3d else nn.Conv2d
     conv = kind(
-        in_channels, kept, layer.kernel_size, stride, _numeric_padding(layer), layer.dilation, groups,
+        in_channels, kept, layer.kernel_size, stride, numeric_padding(layer), layer.dilation, groups,
         layer.bias is not None, device=layer.weight.device, dtype=layer.weight.dtype,
     )  # fmt: skip
     if not conv.weight.is_meta:
@@ -74,7 +74,7 @@ def _narrowed(layer: nn.Module, kept: int, factor: int) -> nn.Module:
     return conv
 
 
-def _numeric_padding(layer: nn.Module) -> "tuple[int, ...]":
+def numeric_padding(layer: nn.Module) -> "tuple[int, ...]":
     if layer.padding == "valid":
         return (0,) * len(layer.kernel_size)
     if layer.padding == "same":

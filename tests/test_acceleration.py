@@ -1,0 +1,204 @@
+"""The accelerated copy computes the same function as the dynamic network, layer by layer and as a whole."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import nn
+
+import vared
+from tests.method_helpers import (
+    CHEAP,
+    Geometry,
+    calibrate,
+    every_pattern,
+    geometries,
+    oracle,
+    plain_image_network,
+    random_weights,
+    randomise_cheap,
+    randomise_gates,
+    relative_difference,
+    run,
+    tiny_r2plus1d,
+)
+from tests.network_helpers import narrow
+from vared import accelerated_layers, onednn
+from vared.accelerated_layers import AcceleratedConv2d, AcceleratedConv3d, accelerated
+from vared.acceleration import accelerate
+from vared.backbones import i3d, r2plus1d, x3d
+from vared.block_execution import execute_in_blocks
+from vared.layers import DynamicConfig
+from vared.policies import dynamic_layers, fixed_policy, forced_policy, policy
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 3e-2}
+
+
+@pytest.fixture(params=["in blocks", "by groups"])
+def way(request, monkeypatch):
+    """Maps of any size run in blocks, or none does."""
+    monkeypatch.setattr(accelerated_layers, "BLOCKWISE_BYTES", 0 if request.param == "in blocks" else 2**60)
+
+
+@torch.inference_mode()
+def _in_blocks(layer, x, v_t, v_c, norm=None, relu=False):
+    fast = accelerated(copy.deepcopy(layer).eval(), norm, relu)
+    return execute_in_blocks(fast, x.contiguous(memory_format=torch.channels_last_3d), v_t, v_c)
+
+
+def _norm(channels: int, dtype=torch.float64) -> nn.Module:
+    norm = nn.BatchNorm3d(channels, dtype=dtype)
+    with torch.no_grad():
+        for value in (norm.weight, norm.bias, norm.running_mean):
+            value.normal_()
+        norm.running_var.uniform_(0.5, 2)
+    return norm.eval()
+
+
+@pytest.mark.parametrize("cheap", CHEAP)
+@pytest.mark.parametrize("frames", [1, 3, 8])
+def test_every_open_pattern_of_three_candidates(cheap, frames):
+    layer = Geometry(out_channels=7, frames=frames, config=DynamicConfig(search_space=3, cheap=cheap)).layer()
+    v_t, v_c = every_pattern(len(layer.temporal_factors), len(layer.kept_channels))
+    x = Geometry(frames=frames).clips(len(v_t))
+    found = _in_blocks(layer, x, v_t, v_c)
+    assert relative_difference(found, run(layer, x, v_t, v_c, sparse=True)) < 1e-10
+    assert relative_difference(found[:5], oracle(layer, x[:5], v_t[:5], v_c[:5])) < 1e-10
+
+
+@given(geometry=geometries(), seed=st.integers(0, 999), dtype=st.sampled_from(list(TOLERANCE)), relu=st.booleans())
+def test_random_layers_with_normalisation(geometry, seed, dtype, relu):
+    assume(geometry.frames_out >= 1 and len(geometry.factors()) + len(geometry.kept()) > 2)
+    layer, x = geometry.layer(seed, dtype), geometry.clips(4, seed, dtype)
+    v_t = random_weights(4, len(geometry.factors()), seed)
+    v_c = random_weights(4, len(geometry.kept()), seed + 1)
+    norm = _norm(geometry.out_channels, dtype)
+    expected = norm(run(layer, x, v_t, v_c, sparse=True))
+    found = _in_blocks(layer, x, v_t, v_c, norm, relu)
+    assert found.dtype == dtype
+    assert relative_difference(found, expected.relu() if relu else expected) < TOLERANCE[dtype]
+
+
+def test_normalisation_without_weights():
+    layer, norm = Geometry(out_channels=6).layer(), nn.BatchNorm3d(6, affine=False, dtype=torch.float64).eval()
+    norm.running_mean.fill_(0.5)
+    v_t, v_c = every_pattern(2, 2)
+    x = Geometry().clips(len(v_t))
+    expected = norm(run(layer, x, v_t, v_c, sparse=True))
+    assert relative_difference(_in_blocks(layer, x, v_t, v_c, norm), expected) < 1e-10
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_same_with_and_without_fused_operators(monkeypatch, fused):
+    monkeypatch.setattr(onednn, "available", lambda x: fused and not torch.is_grad_enabled())
+    layer = Geometry(out_channels=16, in_channels=16, side=16).layer(dtype=torch.float32)
+    v_t, v_c = every_pattern(2, 2)
+    x = Geometry(in_channels=16, side=16).clips(len(v_t), dtype=torch.float32)
+    expected = run(layer, x, v_t, v_c, sparse=True)
+    assert relative_difference(_in_blocks(layer, x, v_t, v_c, None, True), expected.relu()) < 1e-5
+
+
+def test_a_gate_that_opens_nothing_is_named():
+    layer = Geometry().layer()
+    layer.gate.layer = "stages.0.spatial"
+    with pytest.raises(ValueError, match="stages.0.spatial"):
+        _in_blocks(layer, Geometry().clips(1), torch.tensor([[float("nan"), 0.0]]), torch.tensor([[1.0, 0.0]]))
+
+
+@pytest.mark.parametrize("network", [r2plus1d, i3d, x3d], ids=lambda module: module.__name__.split(".")[-1])
+def test_a_network_computes_the_same_with_nothing_left_to_normalise(way, network):
+    example = (3, 8, 32, 32)
+    model = calibrate(randomise_cheap(narrow(network, example), 0.1), torch.randn(16, *example)).double()
+    clips = torch.randn(3, *example, dtype=torch.float64).contiguous(memory_format=torch.channels_last_3d)
+    weights = {
+        name: (random_weights(3, len(layer.temporal_factors), seed), random_weights(3, len(layer.kept_channels), 99 - seed))
+        for seed, (name, layer) in enumerate(dynamic_layers(model).items(), start=1)
+    }
+    with torch.inference_mode():
+        fast = accelerate(model)
+        with forced_policy(model, weights), forced_policy(fast, weights):
+            assert relative_difference(fast(clips), model(clips)) < 1e-9
+    assert all(isinstance(layer, AcceleratedConv3d) for layer in dynamic_layers(fast).values())
+    assert not any(isinstance(fast.get_submodule(n.target), nn.BatchNorm3d) for n in fast.graph.nodes if "module" in n.op)
+
+
+def test_gates_decide_as_before(way):
+    model = calibrate(randomise_gates(tiny_r2plus1d()), torch.randn(16, 3, 8, 16, 16))
+    clips = torch.randn(3, 3, 8, 16, 16)
+    with torch.inference_mode():
+        fast = accelerate(model)
+        fast(clips), model(clips)
+    for name, decided in policy(fast).items():
+        torch.testing.assert_close(decided.temporal, policy(model)[name].temporal, rtol=0, atol=1e-4)
+        torch.testing.assert_close(decided.channel, policy(model)[name].channel, rtol=0, atol=1e-4)
+
+
+def test_a_network_of_images(way):
+    model = vared.convert(plain_image_network(), example=(5, 16, 16), where=lambda name, conv: name == "0")
+    model = calibrate(randomise_cheap(randomise_gates(model)), torch.randn(16, 5, 16, 16))
+    images = torch.randn(4, 5, 16, 16)
+    with torch.inference_mode():
+        fast = accelerate(model)
+        assert isinstance(fast.get_submodule("0"), AcceleratedConv2d)
+        assert relative_difference(fast(images), model(images)) < 1e-5
+
+
+def test_policies_can_be_forced_and_costs_counted(way):
+    model = calibrate(tiny_r2plus1d(), torch.randn(8, 3, 8, 16, 16))
+    clips = torch.randn(2, 3, 8, 16, 16)
+    fast = accelerate(model)
+    with torch.inference_mode(), fixed_policy(model, 2, 0.5), fixed_policy(fast, 2, 0.5):
+        assert relative_difference(fast(clips), model(clips)) < 1e-5
+        assert vared.count_flops(fast, clips).costs.total.equal(vared.count_flops(model, clips).costs.total)
+    weights = {"stages.0.0.conv1.spatial": (torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]))}
+    with torch.inference_mode(), forced_policy(fast, weights):
+        fast(clips)
+    assert policy(fast)["stages.0.0.conv1.spatial"].stride.tolist() == [2, 2]
+
+
+def test_the_model_itself_stays_as_it_was():
+    model = calibrate(tiny_r2plus1d(), torch.randn(8, 3, 8, 16, 16)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    accelerate(model)
+    assert model.training and not any(isinstance(m, AcceleratedConv3d) for m in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_weights_moved_to_another_type_are_used():
+    fast = accelerate(calibrate(tiny_r2plus1d(), torch.randn(8, 3, 8, 16, 16)))
+    clips = torch.randn(2, 3, 8, 16, 16)
+    with torch.inference_mode(), fixed_policy(fast, 2, 0.5):
+        expected = fast(clips)
+        assert relative_difference(fast.double()(clips.double()), expected) < 1e-5
+
+
+def test_a_network_that_cannot_be_traced_is_accelerated_without_folding():
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = plain_image_network()
+
+        def forward(self, x):
+            return self.body(x) if x.mean() < 1e9 else x
+
+    model = vared.convert(Branching(), example=(5, 16, 16), where=lambda name, conv: name == "body.0")
+    model = calibrate(model, torch.randn(16, 5, 16, 16))
+    images = torch.randn(4, 5, 16, 16)
+    with pytest.warns(UserWarning, match="not folded"):
+        fast = accelerate(model)
+    with torch.inference_mode():
+        assert relative_difference(fast(images), model(images)) < 1e-5
+
+
+def test_training_an_accelerated_network_is_refused():
+    fast = accelerate(calibrate(tiny_r2plus1d(), torch.randn(8, 3, 8, 16, 16)))
+    with pytest.raises(ValueError, match="cannot be trained"):
+        fast.train()
+
+
+def test_a_bare_layer_is_refused():
+    with pytest.raises(ValueError, match="nn.Sequential"):
+        accelerate(Geometry().layer())

@@ -1,0 +1,95 @@
+"""Sparse inference on a CPU, block by block: `execution`, the normalisation after it and ReLU in little memory traffic.
+
+On a CPU a convolution gets faster with every frame and channel that it skips, but mixes that pass over whole maps eat
+the gain. Here a clip's output is made in blocks of a few frames that stay in the cache: convolve what is kept of the
+block, mix channels, mix frames, normalise, cut at zero, write. A clip at a time needs no gathering of clips.
+
+Shapes: B clip, C channel, T frame, H W pixel, K kept channels, n frames of a block. Maps of a clip are n x C x H x W in
+channels-last memory, one frame after the other.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vared.clip_plan import ClipPlan, plan_clip
+from vared.onednn import add_depthwise_
+from vared.reconstruction import repeat_channels
+from vared.workers import side_by_side
+
+BLOCK_BYTES = 2**21  # output of a block, unless one period of frames is more; with its sources it fits most caches
+
+
+def execute_in_blocks(layer, clips: Tensor, temporal: Tensor, channel: Tensor) -> Tensor:
+    """relu(scale * dynamic convolution + shift) of `layer`: B x C_in x T x H x W, V_t, V_c -> B x C x T x H x W.
+
+    `layer` is one of `accelerated_layers`. Raises ValueError when a gate opens nothing for a clip.
+    """
+    plans = [plan_clip(layer, *weights) for weights in zip(temporal.tolist(), channel.tolist(), strict=True)]
+    frames, *pixels = layer.output_size(clips.shape[2:])
+    shape = len(clips), layer.out_channels, frames, *pixels
+    output = torch.empty(shape, dtype=clips.dtype, device=clips.device, memory_format=torch.channels_last_3d)
+    frame_bytes = output[:1, :, :1].nbytes
+
+    def make(block: tuple[int, int, int]) -> None:
+        number, begin, end = block
+        plan = plans[number]
+        kept = _convolve(layer, plan, clips[number : number + 1], begin, end)
+        _mix_frames(plan, _mix_channels(plan, kept), output[number, :, begin:end].transpose(0, 1))
+
+    blocks = []
+    for number, plan in enumerate(plans):
+        span = plan.period * max(1, BLOCK_BYTES // (plan.period * frame_bytes))
+        blocks += [(number, begin, min(begin + span, frames)) for begin in range(0, frames, span)]
+    side_by_side(make, blocks)
+    return output
+
+
+def _convolve(layer, plan: ClipPlan, clip: Tensor, begin: int, end: int) -> Tensor:
+    """Kept channels and kept frames of the output frames begin ... end - 1 of 1 x C_in x T x H x W: n x K x H x W."""
+    stride, pad, reach = layer.time_geometry
+    last = begin + (end - 1 - begin) // plan.factor * plan.factor
+    first, stop = begin * stride - pad, last * stride - pad + reach
+    x = clip[:, : plan.channels_read, max(first, 0) : min(stop, clip.shape[2])]
+    if first < 0 or stop > clip.shape[2]:
+        x = F.pad(x, (0, 0, 0, 0, max(-first, 0), max(stop - clip.shape[2], 0)))
+    return plan.convolution(x)[0].transpose(0, 1)
+
+
+def _mix_channels(plan: ClipPlan, kept: Tensor) -> Tensor:
+    """Channel mix, equation (3.1), over the plan's factor for each channel: n x K x H x W -> n x C x H x W.
+
+    The factor is left to the frames' mix, which multiplies anyway: so computed channels are not touched here.
+    """
+    count, channels = kept.shape[1], plan.channels
+    generated = {first: cheap(repeat_channels(kept[:, :first], channels - first)) for first, cheap in plan.generated}
+    for first, maps in generated.items():
+        if first < count:
+            kept[:, first:].add_(maps[:, : count - first])
+    if count == channels:
+        return kept
+    rest = [maps[:, count - first :] for first, maps in generated.items()]
+    return torch.cat([kept, rest[0] if len(rest) == 1 else sum(rest)], 1)
+
+
+def _mix_frames(plan: ClipPlan, maps: Tensor, out: Tensor) -> None:
+    """Frame mix, equation (3.5), normalisation and ReLU: n x C x H x W -> `out`, n' x C x H x W."""
+    frames = maps.split(1)
+    for number, target in enumerate(out.split(1)):
+        before, residue = divmod(number, plan.period)
+        first = before * (plan.period // plan.factor)
+        direct, terms = plan.residues[residue]
+        if direct is not None:
+            torch.addcmul(plan.shift, frames[first + residue // plan.factor], direct, out=target)
+        for source, cheap, last in terms:
+            x = frames[first + source]
+            if cheap.kernel is not None and cheap.shift is None:
+                add_depthwise_(target, x, cheap.kernel, relu=plan.relu and last)
+                continue
+            made = cheap(x) if cheap.sets else target.add_(cheap(x))
+            if plan.relu and last:
+                torch.clamp_min(made, 0, out=target)
+            elif cheap.sets:
+                target.copy_(made)
+        if plan.relu and not terms:
+            target.relu_()
