@@ -19,6 +19,7 @@ TRAINING_FILES = (
     "vared/backbones/__init__.py",
     "vared/backbones/r2plus1d.py",
     "vared/batches.py",
+    "vared/cheap_terms.py",
     "vared/conversion.py",
     "vared/data/class_names.py",
     "vared/data/dataset.py",
@@ -46,6 +47,7 @@ TRAINING_FILES = (
     "vared/selection.py",
     "vared/tasks/recognition.py",
     "vared/training.py",
+    "vared/training_mix.py",
     "vared/trial_run.py",
     "vared/warm_start.py",
 )
