@@ -25,7 +25,7 @@ from tests.method_helpers import (
     tiny_r2plus1d,
 )
 from tests.network_helpers import narrow
-from vared import accelerated_layers, onednn
+from vared import accelerated_layers, mix_kernel, onednn
 from vared.accelerated_layers import AcceleratedConv2d, AcceleratedConv3d, accelerated
 from vared.acceleration import accelerate
 from vared.backbones import i3d, r2plus1d, x3d
@@ -90,14 +90,36 @@ def test_normalisation_without_weights():
     assert relative_difference(_in_blocks(layer, x, v_t, v_c, norm), expected) < 1e-10
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_the_same_with_and_without_fused_operators(monkeypatch, fused):
+@pytest.mark.parametrize("fused", [True, False], ids=["oneDNN", "no oneDNN"])
+@pytest.mark.parametrize("compiled", [True, False], ids=["kernel", "no kernel"])
+@pytest.mark.parametrize("channels, side, frames", [(16, 16, 8), (37, 5, 7), (6, 1, 3), (1, 2, 2)])
+def test_the_same_with_and_without_fused_operators(monkeypatch, fused, compiled, channels, side, frames):
     monkeypatch.setattr(onednn, "available", lambda x: fused and not torch.is_grad_enabled())
-    layer = Geometry(out_channels=16, in_channels=16, side=16).layer(dtype=torch.float32)
-    v_t, v_c = every_pattern(2, 2)
-    x = Geometry(in_channels=16, side=16).clips(len(v_t), dtype=torch.float32)
+    if not compiled:
+        monkeypatch.setattr(mix_kernel, "_library", lambda: None)
+    config = DynamicConfig(search_space=3)
+    geometry = Geometry(in_channels=16, out_channels=channels, side=side, frames=frames, config=config)
+    layer = geometry.layer(dtype=torch.float32)
+    v_t, v_c = every_pattern(len(geometry.factors()), len(geometry.kept()))
+    x = geometry.clips(len(v_t), dtype=torch.float32)
     expected = run(layer, x, v_t, v_c, sparse=True)
     assert relative_difference(_in_blocks(layer, x, v_t, v_c, None, True), expected.relu()) < 1e-5
+
+
+def test_not_a_number_stays_one():
+    layer = Geometry(out_channels=6).layer(dtype=torch.float32)
+    x = Geometry().clips(1, dtype=torch.float32)
+    x[0, 0, 2, 1, 1] = float("nan")
+    found = _in_blocks(layer, x, torch.tensor([[0.5, 0.5]]), torch.tensor([[0.0, 0.5]]), None, True)
+    assert found[0, :, 2, 1, 1].isnan().all() and found[0, :, 6].isfinite().all()
+
+
+def test_without_a_compiler_a_warning_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.warns(UserWarning, match="no-such-compiler"):
+        assert mix_kernel._library.__wrapped__() is None
+    assert list((tmp_path / "vared").iterdir()) == []
 
 
 def test_a_gate_that_opens_nothing_is_named():

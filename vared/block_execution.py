@@ -1,8 +1,9 @@
 """Sparse inference on a CPU, block by block: `execution`, the normalisation after it and ReLU in little memory traffic.
 
 On a CPU a convolution gets faster with every frame and channel that it skips, but mixes that pass over whole maps eat
-the gain. Here a clip's output is made in blocks of a few frames that stay in the cache: convolve what is kept of the
-block, mix channels, mix frames, normalise, cut at zero, write. A clip at a time needs no gathering of clips.
+the gain. Here a clip's output is made in blocks of frames, each by one core: convolve what is kept of the block, then
+mix channels, mix frames, normalise, cut at zero and write in one pass (`mix_kernel`). Where there is no compiled kernel,
+operations of torch do the same frame by frame. A clip at a time needs no gathering of clips.
 
 Shapes: B clip, C channel, T frame, H W pixel, K kept channels, n frames of a block. Maps of a clip are n x C x H x W in
 channels-last memory, one frame after the other.
@@ -13,11 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vared.clip_plan import ClipPlan, plan_clip
+from vared.mix_kernel import mix_kernel
 from vared.onednn import add_depthwise_
 from vared.reconstruction import repeat_channels
 from vared.workers import side_by_side
 
-BLOCK_BYTES = 2**21  # output of a block, unless one period of frames is more; with its sources it fits most caches
+# Output of a block, unless a period of frames is more. Small ones convolve less well, large ones keep cores waiting.
+BLOCK_BYTES = 2**24
 
 
 def execute_in_blocks(layer, clips: Tensor, temporal: Tensor, channel: Tensor) -> Tensor:
@@ -26,20 +29,25 @@ def execute_in_blocks(layer, clips: Tensor, temporal: Tensor, channel: Tensor) -
     `layer` is one of `accelerated_layers`. Raises ValueError when a gate opens nothing for a clip.
     """
     plans = [plan_clip(layer, *weights) for weights in zip(temporal.tolist(), channel.tolist(), strict=True)]
+    kernels = [mix_kernel(plan) for plan in plans]
     frames, *pixels = layer.output_size(clips.shape[2:])
     shape = len(clips), layer.out_channels, frames, *pixels
     output = torch.empty(shape, dtype=clips.dtype, device=clips.device, memory_format=torch.channels_last_3d)
-    frame_bytes = output[:1, :, :1].nbytes
 
     def make(block: tuple[int, int, int]) -> None:
         number, begin, end = block
         plan = plans[number]
         kept = _convolve(layer, plan, clips[number : number + 1], begin, end)
-        _mix_frames(plan, _mix_channels(plan, kept), output[number, :, begin:end].transpose(0, 1))
+        out = output[number, :, begin:end].transpose(0, 1)
+        if kernels[number]:
+            kernels[number](kept, out)
+        else:
+            _mix_frames(plan, _mix_channels(plan, kept), out)
 
+    parts = max(-(-torch.get_num_threads() // max(1, len(clips))), -(-output[:1].nbytes // BLOCK_BYTES))
     blocks = []
     for number, plan in enumerate(plans):
-        span = plan.period * max(1, BLOCK_BYTES // (plan.period * frame_bytes))
+        span = plan.period * -(-frames // (plan.period * parts))
         blocks += [(number, begin, min(begin + span, frames)) for begin in range(0, frames, span)]
     side_by_side(make, blocks)
     return output
