@@ -2,7 +2,7 @@
 
 On a CPU a convolution gets faster with every frame and channel that it skips, but mixes that pass over whole maps eat
 the gain. Here a clip's output is made in blocks of frames, each by one core: convolve what is kept of the block, then
-mix channels, mix frames, normalise, cut at zero and write in one pass (`mix_kernel`). Where there is no compiled kernel,
+mix channels, mix frames, normalise, cut at zero and write in one pass (`mix_kernel`). Without a compiled kernel,
 operations of torch do the same frame by frame. A clip at a time needs no gathering of clips.
 
 Shapes: B clip, C channel, T frame, H W pixel, K kept channels, n frames of a block. Maps of a clip are n x C x H x W in

@@ -37,8 +37,8 @@ def project(tmp_path, monkeypatch):
 
 def with_accelerated(monkeypatch, accelerate) -> None:
     """Let `accelerate` be what makes the accelerated version."""
-    both = {versions.PLAIN: versions.dynamic_builders()[versions.PLAIN], versions.ACCELERATED: accelerate}
-    monkeypatch.setattr(measurement, "dynamic_builders", lambda say=None: both)
+    both = {versions.PLAIN: versions.dynamic_builders(False)[versions.PLAIN], versions.ACCELERATED: accelerate}
+    monkeypatch.setattr(measurement, "dynamic_builders", lambda compile: both)
 
 
 def test_the_smoke_case_is_measured_and_written(project, monkeypatch, capsys):
@@ -62,7 +62,7 @@ def test_the_smoke_case_is_measured_and_written(project, monkeypatch, capsys):
 
 def test_a_version_that_computes_something_else_is_refused(project, monkeypatch):
     def wrong(model: nn.Module) -> nn.Module:
-        model = versions.dynamic_builders()[versions.PLAIN](model)
+        model = versions.dynamic_builders(False)[versions.PLAIN](model)
         nn.init.zeros_(model.head.bias)
         with torch.no_grad():
             next(iter(dynamic_layers(model).values())).weight *= 1.01
@@ -75,7 +75,7 @@ def test_a_version_that_computes_something_else_is_refused(project, monkeypatch)
 
 def test_a_version_without_its_gates_is_refused(project, monkeypatch):
     def without_gates(model: nn.Module) -> nn.Module:
-        model = versions.dynamic_builders()[versions.PLAIN](model)
+        model = versions.dynamic_builders(False)[versions.PLAIN](model)
         for layer in dynamic_layers(model).values():  # dense, whatever is dealt
             counts = len(layer.temporal_factors), len(layer.kept_channels)
             layer.forced = tuple(torch.eye(count)[[0]] for count in counts)

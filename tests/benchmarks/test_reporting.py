@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from vared.benchmarks import plotting, reporting
+from vared.benchmarks import layer_report, plotting, reporting
 from vared.benchmarks.thesis import comparable, printed_speeds
 
 matplotlib.use("Agg")
@@ -30,7 +30,8 @@ def record(name: str = "r2plus1d_18", **case) -> dict:
     ]  # fmt: skip
     return {
         "name": name, "kind": "inference", "case": case, "machine": MACHINE, "static": "folded", "trials": trials,
-        "gmacs": {"static": 50.0}, "eager_memory": {"peak_bytes": 200 * 2**20},
+        "gmacs": {"static": 50.0}, "bounds": {"onnx specialised": {"median": 2.0, "iqr": 0.1, "gmacs": 20.0}},
+        "eager_memory": {"peak_bytes": 200 * 2**20},
         "versions": {"folded": static, "second": static, "dynamic, accelerated": dynamic},
     }  # fmt: skip
 
@@ -62,7 +63,7 @@ def test_every_printed_pair_is_there_once_and_ablations_are_not():
 
 def test_rows_and_table_keep_thesis_and_ours_apart():
     rows = reporting.inference_rows([record(), record("narrow", width=0.5), training_record()], printed_speeds(PAPER))
-    assert list(rows["role"]) == [reporting.TRIED, reporting.FASTEST, reporting.DYNAMIC] * 2
+    assert list(rows["role"]) == [reporting.TRIED, reporting.FASTEST, reporting.DYNAMIC, reporting.BOUND] * 2
     full, narrow = rows[rows["role"] == reporting.DYNAMIC].to_dict("records")
     assert (full["realised"], round(full["thesis_realised"], 2)) == (0.8, 0.4)
     assert narrow["thesis_realised"] is None or narrow["thesis_realised"] != narrow["thesis_realised"]
@@ -104,7 +105,34 @@ def test_the_plot_shows_every_version_below_its_line():
     line = axis.lines[0]
     assert list(line.get_xdata()) == [0, pytest.approx(57.5)] and line.get_ydata()[1] == pytest.approx(0.5 * 1.15)
     points = [(c.lines[0].get_xdata()[0], c.lines[0].get_ydata()[0]) for c in axis.containers]
-    assert points == [(50.0, 0.75), (50.0, 0.5), (37.5, 0.4)]
+    assert points == [(50.0, 0.75), (50.0, 0.5), (37.5, 0.4), (20.0, 0.25)]
     assert "GMACs" in axis.get_xlabel() and "seconds" in axis.get_ylabel() and len(figure.axes) == 2
     markers = [c.lines[0].get_marker() for c in axis.containers]
     assert len(set(markers)) == len(markers) and figure.legends
+
+
+def test_exported_versions_have_a_table_of_their_own():
+    rows = reporting.inference_rows([record()], printed_speeds(PAPER))
+    lines = reporting.exported_table(rows).splitlines()
+    assert len(lines) == 3 and "onnx specialised" in lines[2] and "0.50" in lines[2]
+    assert "onnx" not in reporting.inference_table(rows)
+    assert reporting.exported_table(rows[rows["role"] == reporting.DYNAMIC]) == reporting.NOTHING
+
+
+def layer(name: str, seconds: float) -> dict:
+    return {
+        "layer": name, "kind": "plain", "seconds": seconds, "gmacs": 2.0, "gigabytes": 0.5, "intensity": 4.0,
+        "attainable": 0.05, "efficiency": 0.05 / seconds, "remaining": seconds - 0.05, "share": seconds,
+    }  # fmt: skip
+
+
+def test_layers_are_reported_where_they_were_measured():
+    tables = {"static": [layer("stem", 0.1), layer("head", 0.3)], "dynamic": [layer("stem", 0.1)]}
+    records = [record(), record("other") | {"layers": tables, "limits": {"peak": 40.0, "bandwidth": 20.0}}]
+    rows = layer_report.layer_rows(records)
+    assert list(rows["network"]) == ["static", "static", "dynamic"] and set(rows["case"]) == {"other"}
+    text = layer_report.layers_text(rows)
+    assert text.index("other, static") < text.index("head") < text.index("other, dynamic")
+    figure = layer_report.draw_layers(records, rows)
+    assert [axis.get_title() for axis in figure.axes] == ["other, static", "other, dynamic"]
+    assert layer_report.layers_text(layer_report.layer_rows([record()])) == reporting.NOTHING

@@ -20,7 +20,8 @@ class Case:
 
     mix: which policies the clips get, see `mixes`. threads: of torch on the CPU. repeats: timed rounds. trials: timed
     runs of each static version before the fastest enter the contest. training: time a training step rather than
-    inference, for search spaces 2 and 3. compile: try torch.compile for the static network.
+    inference, for search spaces 2 and 3. compile: try torch.compile. layers: time every layer too.
+    exported: time the network in onnxruntime too, static and with one policy baked in.
 
     Raises ValueError that names the field for a value that cannot be measured.
     """
@@ -43,6 +44,8 @@ class Case:
     seed: int = 0
     training: bool = False
     compile: bool = True
+    layers: bool = False
+    exported: bool = False
 
     def __post_init__(self):
         if not re.fullmatch(r"[\w.-]+", self.name):

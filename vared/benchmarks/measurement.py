@@ -9,14 +9,29 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 
 from vared.benchmarks import contest, machine, memory
+from vared.benchmarks.bounds import exported_gmacs, exported_runs
 from vared.benchmarks.cases import Case
 from vared.benchmarks.mixes import check_dealt, dealt, policies_of
+from vared.benchmarks.peaks import measure_machine
+from vared.benchmarks.roofline import measure_layers
 from vared.benchmarks.subjects import Subject, build_subject, plain_network, threads
-from vared.benchmarks.versions import EAGER, PLAIN, Run, difference, dynamic_builders, runner, static_builders
+from vared.benchmarks.versions import (
+    ACCELERATED,
+    EAGER,
+    PLAIN,
+    Run,
+    difference,
+    dynamic_builders,
+    runner,
+    static_builders,
+    to_channels_last,
+)
 
 # Largest difference to the plain network in fp32, relative to its largest output. Lower precision rounds every layer.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2, "float16": 1e-2}
@@ -30,6 +45,7 @@ def measure(case: Case, root: Path) -> dict:
     Raises ValueError when a dynamic version computes something else than the plain dynamic network, or does not run
     its gates; a static version that fails or differs is left out and recorded with the reason.
     """
+    keeps = memory.keep_freed()
     with threads(case.threads):
         if case.device == "cuda":
             torch.backends.cudnn.benchmark = True
@@ -39,13 +55,18 @@ def measure(case: Case, root: Path) -> dict:
         with dealt(exact.model, exact.weights):
             expected = _exact_output(exact.model, exact)
         seconds, differences = _contest(case, subject, finalists, expected)
-        described = machine.describe(case.device)
+        described = machine.describe(case.device) | {"keeps_freed_memory": keeps}
+        layers = _layers(subject) if case.layers else {}
+    bounds = {name: seconds.pop(name) for name in (exported_gmacs(subject) if case.exported else ())}
     static = min(finalists, key=lambda name: contest.spread(seconds[name])["median"])
     costs = _costs(subject)
     return {
         "name": case.name, "kind": "inference", "case": asdict(case), "machine": described,
-        "tolerance": tolerance(case), "gmacs": costs, "static": static, "trials": trials,
+        "tolerance": tolerance(case), "gmacs": costs, "static": static, "trials": trials, **layers,
         "versions": {name: _version(case, root, name, seconds, static, costs, differences) for name in seconds},
+        "bounds": {
+            name: contest.spread(times) | {"gmacs": exported_gmacs(subject)[name]} for name, times in bounds.items()
+        },
         # Compilers leave much behind in the memory of their process: the network alone for comparison.
         "eager_memory": memory.in_child(_peak, case, root, EAGER),
     }  # fmt: skip
@@ -92,9 +113,9 @@ def _trials(case: Case, subject: Subject, expected: Tensor) -> tuple[list[dict],
 
 def _contest(case: Case, subject: Subject, finalists: dict, expected: Tensor) -> tuple[dict, dict]:
     """Seconds of the finalists and the dynamic versions, and the differences of the latter to the plain one."""
-    runs, differences, limit = dict(finalists), {}, tolerance(case)
+    runs, differences, limit = finalists | exported_runs(case, subject), {}, tolerance(case)
     with ExitStack() as stack, torch.inference_mode():
-        for name, prepare in dynamic_builders(say=print).items():
+        for name, prepare in dynamic_builders(case.compile).items():
             with torch.inference_mode(False):
                 model = prepare(subject.model)
             stack.enter_context(dealt(model, subject.weights))
@@ -109,6 +130,19 @@ def _contest(case: Case, subject: Subject, finalists: dict, expected: Tensor) ->
                     f"{differences[name][1]:.2g} of its largest output, more than {limit:.2g}."
                 )
         return contest.interleaved(runs, case.repeats, device=case.device), differences
+
+
+def _layers(subject: Subject) -> dict[str, object]:
+    """Where the time goes: a row a layer of the static network, folded, and of the accelerated one, and the machine."""
+    clips = subject.clips.contiguous(memory_format=torch.channels_last_3d)
+    limits = measure_machine(clips.device, clips.dtype)
+    static = to_channels_last(fuse(plain_network(subject.model)))
+    fast = dynamic_builders(False)[ACCELERATED](subject.model)
+    tables = {"static": measure_layers(static, clips, limits, repeats=3)}
+    with dealt(fast, subject.weights):
+        tables["dynamic"] = measure_layers(fast, clips, limits, repeats=3)
+    rows = {name: table.replace({np.nan: None}).to_dict("records") for name, table in tables.items()}
+    return {"layers": rows, "limits": asdict(limits)}
 
 
 def _costs(subject: Subject) -> dict[str, float]:
@@ -145,7 +179,7 @@ def _peak(case: Case, root: Path, name: str) -> dict:
         subject = build_subject(case, root).cast(case.dtype)
 
         def build() -> Run:
-            prepare = dynamic_builders().get(name)
+            prepare = dynamic_builders(case.compile).get(name)
             if prepare is None:
                 run = static_builders(case.device, case.compile)[name](plain_network(subject.model), subject.clips)
             else:

@@ -53,6 +53,19 @@ def _start(device: str) -> str:
         return "resident, since start"
 
 
+def keep_freed() -> bool:
+    """Let this process keep freed memory rather than give it back and ask for it again (glibc): for all versions alike.
+
+    By default every large map of every layer is fetched anew from the system, page by page. Whether it worked.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # malloc.h
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        return bool(libc.mallopt(mmap_threshold, 2**30) and libc.mallopt(trim_threshold, 2**31 - 1))
+    except (OSError, AttributeError):
+        return False
+
+
 def _give_back() -> None:
     """Let the allocator return what building and warming up have left, where it can (glibc)."""
     gc.collect()

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from vared.benchmarks.reporting import DYNAMIC, FASTEST, NOTHING, TRIED
+from vared.benchmarks.reporting import BOUND, DYNAMIC, FASTEST, NOTHING, TRIED
 
 _COLOURS = sns.color_palette("colorblind")
 # Marker and colour of each role or dynamic version, so that neither alone carries the meaning.
@@ -13,6 +13,9 @@ _STYLE = {
     FASTEST: {"marker": "s", "color": _COLOURS[0]},
     "dynamic, plain": {"marker": "^", "color": _COLOURS[1]},
     "dynamic, accelerated": {"marker": "o", "color": _COLOURS[2]},
+    "onnx static": {"marker": "P", "color": _COLOURS[4]},
+    "onnx specialised": {"marker": "*", "color": _COLOURS[4]},
+    "dynamic, accelerated and compiled": {"marker": "D", "color": _COLOURS[3]},
 }
 _COLUMNS, _WIDTH, _HEIGHT = 3, 4.2, 3.6  # panels a row, inches
 
@@ -47,7 +50,7 @@ def _draw_case(axis: plt.Axes, rows: pd.DataFrame) -> None:
     axis.plot([0, limit], [0, limit * slope], color="0.4", linewidth=1, label="saving realised in full")
     axis.axhline(static["seconds_per_clip"], color=_COLOURS[0], linewidth=1, linestyle=":", label="static, to beat")
     for row in rows.to_dict("records"):
-        key = row["version"] if row["role"] == DYNAMIC else row["role"]
+        key = row["version"] if row["role"] in (DYNAMIC, BOUND) else row["role"]
         error = None if pd.isna(row["iqr"]) else row["iqr"] / row["batch"] / 2
         axis.errorbar(row["gmacs"], row["seconds_per_clip"], error, linestyle="none", label=key, **_STYLE[key])
     # A version that is far slower than the fastest would squeeze all others together: it is named at the edge.

@@ -12,7 +12,7 @@ from vared.benchmarks.thesis import comparable
 from vared.reporting import gflops, markdown
 
 NOTHING = "Nothing measured yet: `vared benchmark --case NAME`, with a case of params.yaml."
-FASTEST, TRIED, DYNAMIC = "fastest static", "static, tried", "dynamic"
+FASTEST, TRIED, DYNAMIC, BOUND = "fastest static", "static, tried", "dynamic", "exported"
 _INPUT = ("network", "frames", "crop_size", "width", "search_space", "batch", "mix", "run", "device", "dtype")
 
 
@@ -30,9 +30,9 @@ def read_records(folder: Path) -> list[dict]:
 def inference_rows(records: list[dict], speeds: pd.DataFrame) -> pd.DataFrame:
     """A row a version of every inference record; `speeds` are the thesis's (`thesis.printed_speeds`).
 
-    Columns: case, role ("fastest static", "static, tried" or "dynamic"), version, what was run (network to dtype),
-    processor, threads, torch, seconds (median of a batch), iqr, seconds_per_clip, clips_per_second, gmacs (as the
-    thesis counts), gmacs_total (gates and cheap operations too), memory, and for dynamic versions ideal, saved
+    Columns: case, role ("fastest static", "static, tried", "dynamic", "exported"), version, what was run (network to
+    dtype), processor, threads, torch, seconds (median of a batch), iqr, seconds_per_clip, clips_per_second, gmacs (as
+    the thesis counts), gmacs_total (gates and cheap operations too), memory, and for dynamic versions ideal, saved
     (1 - t / t of the fastest static one), saved_low, saved_high (quartiles over rounds), realised, realised_total, and
     thesis_ideal, thesis_saved, thesis_realised.
     """
@@ -49,6 +49,9 @@ def inference_rows(records: list[dict], speeds: pd.DataFrame) -> pd.DataFrame:
         for name, version in record["versions"].items():
             if name == record["static"] or "saved" in version:
                 rows.append(common | _version(record, name, version, speeds))
+        for name, version in record["bounds"].items():
+            row = {"role": BOUND, "version": name, **_times(version["median"], common["batch"])}
+            rows.append(common | row | {key: version[key] for key in ("iqr", "gmacs")})
     return pd.DataFrame(rows).round(9)
 
 
@@ -118,6 +121,20 @@ def inference_table(rows: pd.DataFrame) -> str:
             "thesis: ideal gain": _percent(row.thesis_ideal), "thesis: time saved": _percent(row.thesis_saved),
             "thesis: realised share": _share(row.thesis_realised),
         })  # fmt: skip
+    return markdown(pd.DataFrame(table).astype(str))
+
+
+def exported_table(rows: pd.DataFrame) -> str:
+    """A Markdown row a version in onnxruntime, beside the fastest static one of torch."""
+    exported = rows[rows["role"] == BOUND] if len(rows) else rows
+    if exported.empty:
+        return NOTHING
+    static = rows[rows["role"] == FASTEST].set_index("case")
+    table = [{
+        "case": row.case, "version": row.version, "GMACs": gflops(row.gmacs),
+        "s a batch": f"{row.seconds:.4g} (IQR {row.iqr:.2g})",
+        "over the fastest static of torch": f"{row.seconds / static.loc[row.case]['seconds']:.2f}",
+    } for row in exported.itertuples()]  # fmt: skip
     return markdown(pd.DataFrame(table).astype(str))
 
 

@@ -10,19 +10,23 @@ import warnings
 from collections.abc import Callable
 
 import torch
+import torch._inductor.config
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
+
+from vared.acceleration import accelerate
 
 Run = Callable[[], Tensor]
 Build = Callable[[nn.Module, Tensor], Run]
 EAGER = "channels-last"  # the static version without any compiler
-PLAIN, ACCELERATED = "dynamic, plain", "dynamic, accelerated"
+PLAIN, ACCELERATED, COMPILED = "dynamic, plain", "dynamic, accelerated", "dynamic, accelerated and compiled"
 
 
 def static_builders(device: str, compile: bool) -> dict[str, Build]:
     """Every way to run a static network by name: memory layouts, BatchNorm folding, tracing and, if asked, compiling.
 
-    The last two are done for each layout; freezing, tracing and CUDA graphs on top of folding where they do not fold.
+    The last two are done for each layout: compiling, with and without frozen weights or CUDA graphs, on top of folding;
+    tracing without, since freezing a trace folds by itself.
     """
     builders: dict[str, Build] = {}
     for folded in (False, True):
@@ -30,7 +34,7 @@ def static_builders(device: str, compile: bool) -> dict[str, Build]:
             words = ["BatchNorm folded"] * folded + ["channels-last"] * last
             name, prepare = ", ".join(words) or "as it is", _preparation(folded, last)
             builders[name] = _eager(prepare)
-            if compile:
+            if compile and folded:
                 builders[f"{name}, compiled"] = _compiled(prepare)
             if compile and folded and device == "cpu":
                 builders[f"{name}, compiled and frozen"] = _compiled(prepare, freezing=True)
@@ -41,22 +45,32 @@ def static_builders(device: str, compile: bool) -> dict[str, Build]:
     return builders
 
 
-def dynamic_builders(say: Callable[[str], None] = lambda text: None) -> dict[str, Callable[[nn.Module], nn.Module]]:
-    """Our dynamic versions by name: what makes a copy of the network for each. Says so when one is not to be had."""
-    builders = {PLAIN: lambda model: to_channels_last(copy.deepcopy(model))}
-    try:
-        from vared.acceleration import accelerate
-    except ImportError as error:
-        say(f"{ACCELERATED}: left out, {error}")
-    else:
-        builders[ACCELERATED] = lambda model: accelerate(copy.deepcopy(model))
+def dynamic_builders(compile: bool) -> dict[str, Callable[[nn.Module], nn.Module]]:
+    """Our dynamic versions by name: what makes a copy of the network for each. The compiled one compiles when run."""
+    builders = {
+        PLAIN: lambda model: to_channels_last(copy.deepcopy(model)),
+        ACCELERATED: lambda model: accelerate(model),
+    }
+    if compile:
+        builders[COMPILED] = _compiled_copy
     return builders
 
 
 def runner(model: nn.Module, clips: Tensor) -> Run:
     """The version that calls `model` on channels-last clips."""
     clips = clips.contiguous(memory_format=torch.channels_last_3d)
-    return lambda: model(clips)
+
+    def run() -> Tensor:
+        with torch._inductor.config.patch(freezing=clips.device.type == "cpu"):  # looked at by the first call only
+            return model(clips)
+
+    return run
+
+
+def _compiled_copy(model: nn.Module) -> nn.Module:
+    fast = accelerate(model)
+    fast.compile()
+    return fast
 
 
 def to_channels_last(model: nn.Module) -> nn.Module:
@@ -89,8 +103,6 @@ def _eager(prepare) -> Build:
 
 def _compiled(prepare, mode: str | None = None, freezing: bool = False) -> Build:
     def build(model: nn.Module, clips: Tensor) -> Run:
-        import torch._inductor.config
-
         model, clips = prepare(model, clips)
 
         def call(clips: Tensor) -> Tensor:
