@@ -11,13 +11,13 @@ Shapes: B clip, C channel, T frame, H W pixel, K kept channels, S candidates; n 
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from vared.cheap_terms import add_generated, clip_sums, map_sums, pull_back
+from vared.gate import without_autocast
 from vared.reconstruction import repeat_channels
 
 PART_BYTES = 4 * 2**20  # of F in a part, on a CPU: four to six maps of that size are in use at a time
@@ -41,8 +41,7 @@ def mix(layer: nn.Module, full: Tensor, channel: Tensor, temporal: Tensor) -> Te
 class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx, full, channel, temporal, candidates, *parameters):
-        device = full.device.type
-        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+        with without_autocast(full.device):
             mixes = _Mixes(full, channel, temporal, candidates, parameters)
             parts, output, mixed = list(mixes.parts()), torch.empty_like(full), None
             for part in parts:
