@@ -16,9 +16,8 @@ LAYERS = {"a": 3.0, "b": 1.0}  # hence weights 3/4 and 1/4
 def policy_of(v_t, v_c) -> Policy:
     """Policy with the candidates that the numbers of columns imply."""
     v_t, v_c = (v if isinstance(v, torch.Tensor) else torch.tensor(v, dtype=torch.float64) for v in (v_t, v_c))
-    none = torch.zeros(len(v_t), dtype=torch.bool)
     factors, ratios = (tuple(2**j for j in range(v_t.shape[1])), tuple(0.5**i for i in range(v_c.shape[1])))
-    return Policy(v_t, v_c, factors, ratios, none, none)
+    return Policy(v_t, v_c, factors, ratios)
 
 
 def example():

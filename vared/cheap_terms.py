@@ -2,8 +2,8 @@
 
     D = sum_j V_j cheap_j(X)
 
-With G the gradient of D and E_j = cheap_j^T(G): the gradient of X is sum_j V_j E_j, that of V_j <cheap_j(X), G>, which
-is <X, E_j> for a linear operation, and that of the weights of cheap_j the one of <cheap_j(V_j X), G>.
+With G the gradient of D and E_j = cheap_j^T(G), the gradient of X is sum_j V_j E_j; that of V_j is <cheap_j(X), G>, or
+<X, E_j> for a linear operation; that of the weights of cheap_j is the one of <cheap_j(V_j X), G>.
 
 Everything is written into tensors of the caller. `operations` are lists of parameters: none for a copy, the weight of
 a depthwise convolution, or scale and shift. Shapes: n clip, C channel, t frame, H W pixel; V_j is n x 1 x 1 x 1 x 1.

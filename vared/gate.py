@@ -6,6 +6,7 @@ the channel ratio r. A candidate is open when its weight is above 0.
 Shapes: B clip, C input channel, T input frame, H W pixel, S_t / S_c candidates of time / channels.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -30,8 +31,16 @@ class Policy:
     channel: Tensor
     temporal_factors: tuple[int, ...]
     channel_ratios: tuple[float, ...]
-    all_zero_temporal: Tensor
-    all_zero_channel: Tensor
+
+    @property
+    def all_zero_temporal(self) -> Tensor:
+        """Clips for which the all-zero rule of the gate fired in time, B, bool."""
+        return _all_zero(self.temporal)
+
+    @property
+    def all_zero_channel(self) -> Tensor:
+        """Clips for which the all-zero rule of the gate fired in the channels, B, bool."""
+        return _all_zero(self.channel)
 
     @property
     def temporal_choice(self) -> Tensor:
@@ -120,9 +129,11 @@ class SoftModulationGate(nn.Module):
                 "Use at least 2 clips a process, or DynamicConfig(gate_norm='layer')."
             )
         # In half precision small V are flushed to 0, which would change what is open.
-        with torch.autocast(device_type=x.device.type, enabled=False):
-            # Pixels before the rest: in channels-last memory a mean along the last dimension jumps from row to row.
-            pooled = x.permute(0, 2, 3, 4, 1).flatten(2, 3).mean(2, dtype=torch.float32).transpose(1, 2)
+        with without_autocast(x.device):
+            # Rows and columns as one dimension, which a reduction runs through fast in channels-last memory. A sum and
+            # not a mean, whose gradient would be a full map in another memory format than that of x.
+            pixels = x.permute(0, 2, 3, 4, 1).flatten(2, 3)
+            pooled = (pixels.sum(2, dtype=torch.float32) / pixels.shape[2]).transpose(1, 2)
             pooled = pooled.mean(-1) if self.pool_time else pooled.flatten(1)
             score = torch.tanh(self.expand(torch.tanh(self.norm(self.reduce(pooled)))))
         temporal, channel = self.candidates
@@ -139,13 +150,33 @@ class SoftModulationGate(nn.Module):
             )
 
 
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Context in which operations keep the precision of their inputs."""
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
 def _open(score: Tensor, candidates: int) -> Tensor:
     """V = max(score, 0), with the all-zero rule: then the smallest candidate opens a little, B x S."""
-    if candidates == 1:
-        return score.new_ones(score.shape[0], 1)
-    weights = score.clamp(min=0)
-    shut = (weights == 0).all(1, keepdim=True)
-    # Straight-through: the value is the constant, the gradient that of the score, so that the gate can reopen.
-    last = score[:, -1:]
-    reopened = ALL_ZERO_WEIGHT + (last - last.detach())
-    return torch.cat([weights[:, :-1], torch.where(shut, reopened, weights[:, -1:])], dim=1)
+    return score.new_ones(score.shape[0], 1) if candidates == 1 else _Open.apply(score)
+
+
+class _Open(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, score):
+        weights, has_gradient = score.clamp(min=0), score >= 0
+        shut = ~(weights != 0).any(1)
+        weights[:, -1].masked_fill_(shut, ALL_ZERO_WEIGHT)
+        # Straight-through: the value is the constant, the gradient that of the score, so that the gate can reopen.
+        has_gradient[:, -1].logical_or_(shut)
+        ctx.save_for_backward(has_gradient)
+        return weights
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.saved_tensors[0]
+
+
+def _all_zero(weights: Tensor) -> Tensor:
+    closed = (weights[:, :-1] == 0).all(1) & (weights[:, -1] == ALL_ZERO_WEIGHT)
+    return closed & (weights.shape[1] > 1)

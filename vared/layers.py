@@ -3,8 +3,8 @@
 Output of a layer f for one clip with gate weights V_t, V_c: F = f(X), the channel mix of equation (3.1), the temporal
 mix of equation (3.5); both are spelled out in `reconstruction`.
 
-In training F is computed once, in full, whatever the number of candidates. In evaluation only what the gates open is
-computed (`execution`). Both are the same function: they share the two mixes below.
+In training F is computed in full whatever the number of candidates (`training_mix`), in evaluation only what the gates
+open (`execution`). Both are the same function.
 
 Shapes: B clip, C channel, T frame, H W pixel, K kept channels, S candidates.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vared.execution import execute, output_frames
-from vared.gate import ALL_ZERO_WEIGHT, GATE_NORMS, Policy, SoftModulationGate
+from vared.gate import GATE_NORMS, Policy, SoftModulationGate
 from vared.reconstruction import CHEAP_MACS, CHEAP_OPERATION
 from vared.training_mix import mix
 
@@ -123,9 +123,7 @@ class _Dynamic:
             temporal, channel = (torch.eye(n, device="cpu")[[0]].expand(x.shape[0], -1) for n in counts)
         else:
             temporal, channel = self.gate(x)
-        self.last_policy = Policy(
-            temporal, channel, self.temporal_factors, self.channel_ratios, _all_zero(temporal), _all_zero(channel)
-        )
+        self.last_policy = Policy(temporal, channel, self.temporal_factors, self.channel_ratios)
         return temporal, channel
 
     def _for_every_clip(self, forced: Tensor, x: Tensor) -> Tensor:
@@ -164,12 +162,6 @@ class DynamicConv2d(_Dynamic, nn.Conv2d):
     """nn.Conv2d with a gate for the channel ratio. Built by `from_conv` or `convert`."""
 
     is_3d = False
-
-
-def _all_zero(weights: Tensor) -> Tensor:
-    """Rows in which the all-zero rule of the gate fired, B."""
-    closed = (weights[:, :-1] == 0).all(1) & (weights[:, -1] == ALL_ZERO_WEIGHT)
-    return closed & (weights.shape[1] > 1)
 
 
 def candidates(

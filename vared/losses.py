@@ -50,7 +50,17 @@ class EfficiencyLoss(nn.Module):
                 f"EfficiencyLoss got {len(correct)} clips, but the policies are of {sorted(clips)}: take them right "
                 "after the forward pass on these clips."
             )
-        cost = sum(weight * self.layer_cost(policies[name]) for name, weight in self.weights.items())
+        # Layers with the same candidates go as one: there are many of them, and each is a handful of numbers.
+        alike: dict[tuple, list[str]] = {}
+        for name in self.weights:
+            alike.setdefault((policies[name].temporal_factors, policies[name].channel_ratios), []).append(name)
+        cost = 0.0
+        for candidates, names in alike.items():
+            weights = (
+                torch.cat([getattr(policies[name], which) for name in names]) for which in ("temporal", "channel")
+            )
+            costs = self.layer_cost(Policy(*weights, *candidates)).unflatten(0, (len(names), -1))
+            cost = cost + costs.new_tensor([self.weights[name] for name in names]) @ costs
         return (correct.detach().to(cost.dtype) * cost).square().mean()
 
     def layer_cost(self, policy: Policy) -> Tensor:

@@ -6,7 +6,8 @@ A layer with output F, C channels and T frames, and one clip's gate weights V_c,
     frames:    Y[t] = sum_j V_t[j] * (Y_c[t]                          if t mod R_j = 0
                                       cheap_t_j(Y_c[R_j floor(t / R_j)])  otherwise)
 
-Training and sparse inference share the two mixes below; they differ only in how much of F they are given.
+The two mixes below define the function. Sparse inference uses them with the part of F that it computes; training does
+the same to all of F in `training_mix`.
 
 Shapes: B clip, C channel, T frame, H W pixel, K kept channels, S candidates.
 """

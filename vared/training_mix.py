@@ -11,13 +11,13 @@ Shapes: B clip, C channel, T frame, H W pixel, K kept channels, S candidates; n 
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from vared.cheap_terms import add_generated, clip_sums, map_sums, pull_back
+from vared.gate import without_autocast
 from vared.reconstruction import repeat_channels
 
 PART_BYTES = 4 * 2**20  # of F in a part, on a CPU: four to six maps of that size are in use at a time
@@ -28,10 +28,8 @@ def mix(layer: nn.Module, full: Tensor, channel: Tensor, temporal: Tensor) -> Te
 
     Can be differentiated once: RuntimeError for a gradient of a gradient.
     """
-    if temporal.shape[1] == 1:  # a dimension with one candidate has nothing to mix: its weight joins those of the other
+    if temporal.shape[1] == 1:  # there is nothing to mix in time, and the one weight joins those of the channels
         channel = channel * temporal
-    elif channel.shape[1] == 1:
-        temporal = temporal * channel
     operations = [*layer.cheap_channel, *(step for steps in layer.cheap_temporal for step in steps)]
     parameters = [parameter for operation in operations for parameter in operation.parameters()]
     candidates = layer.kept_channels, layer.temporal_factors, len(parameters) // len(operations)
@@ -41,18 +39,15 @@ def mix(layer: nn.Module, full: Tensor, channel: Tensor, temporal: Tensor) -> Te
 class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx, full, channel, temporal, candidates, *parameters):
-        device = full.device.type
-        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+        with without_autocast(full.device):
             mixes = _Mixes(full, channel, temporal, candidates, parameters)
-            parts, output, mixed = list(mixes.parts()), torch.empty_like(full), None
-            for part in parts:
-                if not mixes.in_time:
-                    mixes.mix_channels(part, output)
-                    continue
-                mixed = mixes.mix_channels(part) if mixes.in_channels else full[part]
-                mixes.mix_frames(part, mixed, output)
-        # One part is small: what it costs to keep is less than what it costs to generate again.
-        mixed = mixed if len(parts) == 1 and mixes.in_channels else None
+            output, mixed = torch.empty_like(full), None
+            for part in mixes.parts():
+                mixed = mixes.mix_channels(part, None if mixes.in_time else output)
+                if mixes.in_time:
+                    mixes.mix_frames(part, mixed, output)
+        # Small maps are kept mixed: that costs little memory, and generating them again is many small steps.
+        mixed = mixed if full.nbytes <= PART_BYTES and mixes.in_time else None
         ctx.save_for_backward(full, channel, temporal, mixed, *parameters)
         ctx.candidates = candidates
         return output
@@ -66,13 +61,10 @@ class _Mix(torch.autograd.Function):
         mixes = _Mixes(full, channel, temporal, ctx.candidates, parameters)
         for part in mixes.parts():
             grad_mixed = grad[part]
-            if mixes.in_time and mixes.in_channels:
+            if mixes.in_time:
                 mixed = mixes.mix_channels(part) if kept_mixed is None else kept_mixed
-                grad_mixed = mixes.frames_backward(part, mixed, grad[part], torch.empty_like(mixed))
-            elif mixes.in_time:
-                mixes.frames_backward(part, full[part], grad[part], grad_full[part])
-            if mixes.in_channels:
-                mixes.channels_backward(part, grad_mixed, grad_full[part])
+                grad_mixed = mixes.frames_backward(part, mixed, grad_mixed)
+            mixes.channels_backward(part, grad_mixed, grad_full[part])
         return grad_full, *mixes.grad_weights(), None, *mixes.grad_parameters
 
 
@@ -85,7 +77,7 @@ class _Mixes:
         cast = [parameter.to(full.dtype) for parameter in parameters]
         operations = len(self.kept) - 1 + sum(factor - 1 for factor in self.factors)
         self.operations = [cast[number * each : (number + 1) * each] for number in range(operations)]
-        self.in_channels, self.in_time = len(self.kept) > 1, len(self.factors) > 1
+        self.in_time = len(self.factors) > 1
         self.grad_parameters = [torch.zeros_like(parameter) for parameter in parameters]
         self.v_c, self.v_t = (v.to(full.dtype)[:, :, None, None, None, None] for v in (channel, temporal))
         sum_c, sum_t = (v.to(torch.promote_types(v.dtype, full.dtype)).cumsum(1) for v in (channel, temporal))
@@ -101,7 +93,7 @@ class _Mixes:
     def parts(self) -> Iterator[tuple[slice, slice, slice]]:
         """Index of each part of F: clips, all channels, frames. The first frame is one that every candidate keeps."""
         (clips, _, frames), period = self.full.shape[:3], self.factors[-1]
-        size = self.full.numel() * self.full.element_size()
+        size = self.full.nbytes
         clips_each, frames_each = max(clips, 1), max(frames, 1)
         if self.full.device.type == "cpu" and size > PART_BYTES:
             clips_each = max(1, PART_BYTES * clips // size)
@@ -132,9 +124,9 @@ class _Mixes:
                 x = self._phase(mixed, source, target.shape[2])
                 add_generated(target, x, [self.v_t[clips, j] for j, _ in terms], operations)
 
-    def frames_backward(self, part: tuple, mixed: Tensor, grad: Tensor, grad_mixed: Tensor) -> Tensor:
-        """Gradient of a part's `mixed` maps from that of its output, into `grad_mixed`."""
-        clips, (generated_t, sums_t) = part[0], self.grad_t
+    def frames_backward(self, part: tuple, mixed: Tensor, grad: Tensor) -> Tensor:
+        """Gradient of a part's `mixed` maps from that of its output."""
+        clips, (generated_t, sums_t), grad_mixed = part[0], self.grad_t, torch.empty_like(mixed)
         for residue, last, generated in self._phases(grad.shape[2]):
             grad_phase = self._phase(grad, residue)
             torch.mul(grad_phase, self.sum_t[clips, last], out=self._phase(grad_mixed, residue))
