@@ -25,11 +25,11 @@ from tests.method_helpers import (
     tiny_r2plus1d,
 )
 from tests.network_helpers import narrow
-from vared import accelerated_layers, mix_kernel, onednn
-from vared.accelerated_layers import AcceleratedConv2d, AcceleratedConv3d, accelerated
-from vared.acceleration import accelerate
+from vared.acceleration import accelerate, mix_kernel, onednn
+from vared.acceleration import layers as accelerated_layers
+from vared.acceleration.blocks import execute_in_blocks
+from vared.acceleration.layers import AcceleratedConv2d, AcceleratedConv3d, accelerated
 from vared.backbones import i3d, r2plus1d, x3d
-from vared.block_execution import execute_in_blocks
 from vared.layers import DynamicConfig
 from vared.policies import dynamic_layers, fixed_policy, forced_policy, policy
 

@@ -28,6 +28,8 @@ _HOME = {
     "convert": "conversion",
     "revert": "conversion",
     "specialize": "specialized",
+    "accelerate": "acceleration",
+    "export_onnx": "export",
     "summary": "conversion",
     "EfficiencyLoss": "losses",
     "FlopReport": "flops",

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vared.clip_plan import ClipPlan
+from vared.acceleration.plan import ClipPlan
 
 SOURCE = Path(__file__).with_name("mix_kernel.c")
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")

@@ -1,4 +1,4 @@
-"""Dynamic convolutions for inference that include the normalisation and the ReLU after them. Made by `acceleration`.
+"""Dynamic convolutions for inference that include the normalisation and the ReLU after them. Made by `network`.
 
     y = relu(scale * mix(conv(x)) + shift)
 
@@ -10,10 +10,10 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from vared.block_execution import execute_in_blocks
+from vared.acceleration.blocks import execute_in_blocks
+from vared.acceleration.onednn import PackedConv
 from vared.execution import execute
 from vared.layers import DynamicConv2d, DynamicConv3d
-from vared.onednn import PackedConv
 from vared.specialized import numeric_padding
 
 # Bytes of one frame of a layer's output from which on a CPU runs it in blocks. Below, calls cost more than memory.

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vared.clip_plan import ClipPlan, plan_clip
-from vared.mix_kernel import mix_kernel
-from vared.onednn import add_depthwise_
+from vared.acceleration.mix_kernel import mix_kernel
+from vared.acceleration.onednn import add_depthwise_
+from vared.acceleration.plan import ClipPlan, plan_clip
+from vared.acceleration.workers import side_by_side
 from vared.reconstruction import repeat_channels
-from vared.workers import side_by_side
 
 # Output of a block, unless a period of frames is more. Small ones convolve less well, large ones keep cores waiting.
 BLOCK_BYTES = 2**24
@@ -26,7 +26,7 @@ BLOCK_BYTES = 2**24
 def execute_in_blocks(layer, clips: Tensor, temporal: Tensor, channel: Tensor) -> Tensor:
     """relu(scale * dynamic convolution + shift) of `layer`: B x C_in x T x H x W, V_t, V_c -> B x C x T x H x W.
 
-    `layer` is one of `accelerated_layers`. Raises ValueError when a gate opens nothing for a clip.
+    `layer` is one of `layers`. Raises ValueError when a gate opens nothing for a clip.
     """
     plans = [plan_clip(layer, *weights) for weights in zip(temporal.tolist(), channel.tolist(), strict=True)]
     kernels = [mix_kernel(plan) for plan in plans]

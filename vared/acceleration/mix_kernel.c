@@ -1,4 +1,4 @@
-/* Both mixes, normalisation and ReLU of a block of frames in one pass over memory, row by row: see block_execution.py.
+/* Both mixes, normalisation and ReLU of a block of frames in one pass over memory, row by row: see blocks.py.
 
    M[f]  = kept[f] on its K channels, plus 3 x 3 depthwise convolutions of kept[f]         (equation 3.1, over a factor)
    out[t] = relu(direct * M[t] + shift + 3 x 3 depthwise convolutions of computed M)       (equation 3.5, then the norm)

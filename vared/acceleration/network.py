@@ -4,8 +4,8 @@
     fast = torch.compile(fast)         # what is static is fused further; inference only
 
 Every normalisation is folded into the convolution before it. That of a dynamic convolution, and the ReLU after it, go
-into the layer (`accelerated_layers`), since gate weights stand between the two. On a CPU a layer with large maps runs
-in blocks (`block_execution`), every other one by groups of clips that decided alike (`execution`).
+into the layer (`layers`), since gate weights stand between the two. On a CPU a layer with large maps runs
+in blocks (`blocks`), every other one by groups of clips that decided alike (`execution`).
 
 Shapes: B clip, C channel, T frame, H W pixel, S candidates.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vared.accelerated_layers import accelerated
+from vared.acceleration.layers import accelerated
 from vared.layers import DynamicConv2d, DynamicConv3d
 from vared.policies import dynamic_layers
 

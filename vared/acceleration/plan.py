@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vared.onednn import PackedConv
+from vared.acceleration.onednn import PackedConv
 from vared.reconstruction import AffineCheap, DepthwiseCheap
 
 
@@ -44,7 +44,7 @@ class Cheap:
 
 @dataclass
 class ClipPlan:
-    """What `block_execution` does for one clip.
+    """What `blocks` does for one clip.
 
     convolution: of the largest open candidates, which reads `channels_read` channels. factor, period: smallest and
     largest open temporal factor. generated: (K_i, cheap operation) for each open channel candidate below the widest.
