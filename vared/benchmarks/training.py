@@ -31,12 +31,13 @@ def measure_training(case: Case, root: Path) -> dict:
     Raises ValueError for a device that is not there and FloatingPointError for a loss that is not finite.
     """
     check_device(case.device)
+    keeps = memory.keep_freed()
     with threads(case.threads):
         layouts = {name: _faster_layout(case, name) for name in SEARCH_SPACES}
         steps = {name: build_step(case, space, layouts[name]["best"]) for name, space in SEARCH_SPACES.items()}
         seconds = contest.interleaved(steps, case.repeats, device=case.device)
         _check_finite(steps)
-        described = machine.describe(case.device)
+        described = machine.describe(case.device) | {"keeps_freed_memory": keeps}
     versions = {name: _version(case, name, seconds, layouts[name]) for name in SEARCH_SPACES}
     for row in versions.values():
         row["relative_time"] = row["median"] / versions[STATIC]["median"]
