@@ -25,6 +25,17 @@ def test_depthwise_is_a_one_frame_convolution_in_either_memory_format(memory_for
     torch.testing.assert_close(operation(x), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_single_frame_of_a_single_clip_stays_channels_last():
+    """Otherwise its convolution converts it there and back, at three times the time."""
+    x = torch.randn(2, 5, 6, 4, 3).to(memory_format=torch.channels_last_3d)
+    assert CHEAP_OPERATION["depthwise"](5)(x[:1, :, 4:5]).stride()[1:] == (1, 60, 15, 5)
+
+
+@pytest.mark.parametrize("cheap", CHEAP)
+def test_an_empty_batch_stays_empty(cheap):
+    assert CHEAP_OPERATION[cheap](5)(torch.empty(0, 5, 6, 4, 3)).shape == (0, 5, 6, 4, 3)
+
+
 @pytest.mark.parametrize("cheap", CHEAP)
 def test_cheap_operations_are_linear_and_look_at_one_frame_only(cheap):
     operation = CHEAP_OPERATION[cheap](3).double()
