@@ -109,8 +109,7 @@ def policies_of(report: FlopReport, weights: Weights) -> dict[str, Policy]:
 
 def _policy(layer: DynamicLayerCost, temporal: Tensor, channel: Tensor) -> Policy:
     ratios = tuple(kept / layer.channels for kept in layer.kept_channels)
-    never = torch.zeros(len(temporal), dtype=torch.bool)
-    return Policy(temporal, channel, layer.temporal_factors, ratios, never, never)
+    return Policy(temporal, channel, layer.temporal_factors, ratios)
 
 
 def _costs(layer: DynamicLayerCost) -> Tensor:
