@@ -28,7 +28,8 @@ def test_depthwise_is_a_one_frame_convolution_in_either_memory_format(memory_for
 def test_a_single_frame_of_a_single_clip_stays_channels_last():
     """Otherwise its convolution converts it there and back, at three times the time."""
     x = torch.randn(2, 5, 6, 4, 3).to(memory_format=torch.channels_last_3d)
-    assert CHEAP_OPERATION["depthwise"](5)(x[:1, :, 4:5]).stride()[1:] == (1, 60, 15, 5)
+    y = CHEAP_OPERATION["depthwise"](5)(x[:1, :, 4:5])
+    assert y.stride(1) == 1 and y.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 @pytest.mark.parametrize("cheap", CHEAP)

@@ -26,7 +26,7 @@ def test_every_run_to_time_is_a_dynamic_run_of_its_list():
 
 def test_options_change_a_named_case_and_name_a_direct_one():
     assert named_case(PARAMETERS, "i3d", {"dtype": "bfloat16", "name": "other"}) == Case(
-        "other", "i3d", crop_size=256, batch=2, mix="gmacs-26.5-of-56.0", dtype="bfloat16"
+        "other", "i3d", crop_size=256, batch=2, mix="gmacs-26.5-of-56.0", dtype="bfloat16", layers=True
     )
     assert direct_case({"network": "x3d_m"}).name == "x3d_m_16f_256_batch8_ratio-0.63_cpu_float32"
     assert direct_case({"network": "x3d_m", "name": "mine"}).name == "mine"
