@@ -37,8 +37,10 @@ def draw_speed(rows: pd.DataFrame) -> plt.Figure:
         named = dict(zip(*reversed(axes.flat[0].get_legend_handles_labels()), strict=True))
         for axis in axes.flat[1 : len(cases)]:
             named |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-        figure.legend(named.values(), named.keys(), loc="lower center", ncols=len(named), frameon=False)
-        figure.tight_layout(rect=(0, 0.12 / lines, 1, 1))
+        per_line = 2 * columns  # as wide as the panels above it
+        figure.legend(named.values(), named.keys(), loc="lower center", ncols=per_line, frameon=False, fontsize=8)
+        height = 0.25 * -(-len(named) // per_line) + 0.1  # inches
+        figure.tight_layout(rect=(0, height / figure.get_figheight(), 1, 1))
     sns.despine(figure)
     return figure
 
