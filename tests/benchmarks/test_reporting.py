@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import matplotlib
+import pandas as pd
 import pytest
 
 from vared.benchmarks import layer_report, plotting, reporting
@@ -136,3 +137,12 @@ def test_layers_are_reported_where_they_were_measured():
     figure = layer_report.draw_layers(records, rows)
     assert [axis.get_title() for axis in figure.axes] == ["other, static", "other, dynamic"]
     assert layer_report.layers_text(layer_report.layer_rows([record()])) == reporting.NOTHING
+
+
+@pytest.mark.parametrize("table", [
+    reporting.inference_rows([], pd.DataFrame()), reporting.training_rows([]), layer_report.layer_rows([]),
+])  # fmt: skip
+def test_a_table_of_no_records_can_be_read_again(tmp_path, table):
+    table.to_csv(tmp_path / "table.csv", index=False)
+    again = pd.read_csv(tmp_path / "table.csv")
+    assert again.empty and "case" in again

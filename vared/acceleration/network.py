@@ -32,6 +32,8 @@ def accelerate(model: nn.Module) -> nn.Module:
     rest of the attributes of `model` may be gone. It cannot be trained. Run it under torch.inference_mode or no_grad
     with clips in channels-last memory. Where torch.fx cannot follow `model`, a warning says so and normalisations
     stay where they are.
+
+    Raises ValueError when `model` itself is a dynamic layer, which has no place for a replacement.
     """
     fast = copy.deepcopy(model).eval().requires_grad_(False)
     if "" in dynamic_layers(fast):

@@ -77,7 +77,7 @@ def _command(case: str | None, changes: dict[str, object]) -> str:
 def _print(record: dict, path: Path) -> None:
     for name, row in record["versions"].items():
         line = f"{name}: {row['median']:.4g} s a batch (IQR {row['iqr']:.2g}), {row['clips_per_second']:.4g} clips/s"
-        line += f", {row['peak_bytes'] / 2**20:.0f} MiB"
+        line += f", {row['peak_bytes'] / 2**20:.0f} MiB" if "peak_bytes" in row else ""
         if row.get("realised") is not None:
             line += f", {row['realised']:.2f} of the possible gain"
         print(line)

@@ -21,7 +21,7 @@ def layer_rows(records: list[dict]) -> pd.DataFrame:
         for network, rows in record.get("layers", {}).items()
     ]
     if not tables:
-        return pd.DataFrame()
+        return pd.DataFrame(columns=["case", "network"])  # a table that can be read again
     joined = pd.concat(tables, ignore_index=True)
     return joined[["case", "network", *(name for name in joined if name not in ("case", "network"))]]
 

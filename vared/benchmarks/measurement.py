@@ -5,6 +5,7 @@ give the outputs of the plain network of its kind in fp32, to a tolerance; where
 itself further away than that, to twice its distance.
 """
 
+import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -21,7 +22,14 @@ from vared.benchmarks.cases import Case
 from vared.benchmarks.mixes import check_dealt, dealt, policies_of
 from vared.benchmarks.peaks import measure_machine
 from vared.benchmarks.roofline import measure_layers
-from vared.benchmarks.subjects import Subject, build_subject, plain_network, threads
+from vared.benchmarks.subjects import (
+    Subject,
+    build_subject,
+    load_subject,
+    plain_network,
+    save_subject,
+    threads,
+)
 from vared.benchmarks.versions import (
     ACCELERATED,
     EAGER,
@@ -61,16 +69,18 @@ def measure(case: Case, root: Path) -> dict:
         layers = _layers(subject) if case.layers else {}
     bounds = {name: seconds.pop(name) for name in (exported_gmacs(subject) if case.exported else ())}
     static = min(finalists, key=lambda name: contest.spread(seconds[name])["median"])
-    costs = _costs(subject)
+    costs, peaks = _costs(subject), _peaks(case, root, subject, [EAGER, static, *differences])
     return {
         "name": case.name, "kind": "inference", "case": asdict(case), "machine": described,
         "tolerance": tolerance(case), "gmacs": costs, "static": static, "trials": trials, **layers,
-        "versions": {name: _version(case, root, name, seconds, static, costs, differences) for name in seconds},
+        "versions": {
+            name: _version(case, name, seconds, static, costs, differences) | peaks.get(name, {}) for name in seconds
+        },
         "bounds": {
             name: contest.spread(times) | {"gmacs": exported_gmacs(subject)[name]} for name, times in bounds.items()
         },
         # Compilers leave much behind in the memory of their process: the network alone for comparison.
-        "eager_memory": memory.in_child(_peak, case, root, EAGER),
+        "eager_memory": peaks[EAGER],
     }  # fmt: skip
 
 
@@ -162,11 +172,10 @@ def _costs(subject: Subject) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _version(case: Case, root: Path, name: str, seconds, static: str, costs, differences) -> dict:
+def _version(case: Case, name: str, seconds, static: str, costs, differences) -> dict:
     """What is known of one version of the contest."""
     row = contest.spread(seconds[name]) | {"seconds": seconds[name]}
     row["clips_per_second"] = case.batch / row["median"]
-    row |= memory.in_child(_peak, case, root, name)
     if name not in differences:
         return row | {"gmacs": costs["static"], "gmacs_total": costs["static"]}
     row |= {"gmacs": costs["backbone"], "gmacs_total": costs["total"]}
@@ -178,10 +187,18 @@ def _version(case: Case, root: Path, name: str, seconds, static: str, costs, dif
     return row
 
 
-def _peak(case: Case, root: Path, name: str) -> dict:
-    """Peak memory of version `name`, in a fresh process."""
+def _peaks(case: Case, root: Path, subject: Subject, names: list[str]) -> dict[str, dict]:
+    """Peak memory of these versions by name, each in a fresh process."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "subject.pt"
+        save_subject(subject, file)
+        return {name: memory.in_child(_peak, case, root, file, name) for name in dict.fromkeys(names)}
+
+
+def _peak(case: Case, root: Path, file: Path, name: str) -> dict:
+    """Peak memory of version `name` of the subject in `file`, in this process."""
     with threads(case.threads), ExitStack() as stack:
-        subject = build_subject(case, root).cast(case.dtype)
+        subject = load_subject(case, root, file)
 
         def build() -> Run:
             prepare = dynamic_builders(case.compile).get(name)

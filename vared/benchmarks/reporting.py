@@ -52,7 +52,12 @@ def inference_rows(records: list[dict], speeds: pd.DataFrame) -> pd.DataFrame:
         for name, version in record["bounds"].items():
             row = {"role": BOUND, "version": name, **_times(version["median"], common["batch"])}
             rows.append(common | row | {key: version[key] for key in ("iqr", "gmacs")})
-    return pd.DataFrame(rows).round(9)
+    return _readable(rows)
+
+
+def _readable(rows: list[dict]) -> pd.DataFrame:
+    """A table of `rows` that, written as CSV, can be read again when there is none."""
+    return pd.DataFrame(rows, columns=None if rows else ["case", "version"]).round(9)
 
 
 def _common(record: dict) -> dict:
@@ -95,7 +100,7 @@ def training_rows(records: list[dict]) -> pd.DataFrame:
                 row = {"version": name, "layout": version["layout"]["best"], "seconds": version["median"]}
                 row |= {"iqr": version["iqr"], "memory": version["peak_bytes"] / 2**20}
                 rows.append(common | row | {key: version[key] for key in ("relative_time", "relative_memory")})
-    return pd.DataFrame(rows).round(9)
+    return _readable(rows)
 
 
 def inference_table(rows: pd.DataFrame) -> str:

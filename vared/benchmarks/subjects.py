@@ -55,6 +55,21 @@ def build_subject(case: Case, root: Path) -> Subject:
     return Subject(model.to(case.device).eval(), clips.to(case.device), weights, report)
 
 
+def save_subject(subject: Subject, file: Path) -> None:
+    """Write what `load_subject` needs to build `subject` again without measuring anything."""
+    content = {"state": subject.model.state_dict(), "clips": subject.clips, "weights": subject.weights}
+    torch.save(content | {"report": subject.report}, file)
+
+
+def load_subject(case: Case, root: Path, file: Path) -> Subject:
+    """The subject of `case` in `file`, which must come from `save_subject` on this machine: it is unpickled."""
+    content = torch.load(file, weights_only=False)
+    model = _trained(case, root)[0] if case.run else fresh_network(case, case.search_space)
+    model = model.to(content["clips"].dtype)
+    model.load_state_dict(content["state"])
+    return Subject(model.to(case.device).eval(), content["clips"], content["weights"], content["report"])
+
+
 def fresh_network(case: Case, search_space: int | None) -> nn.Module:
     """The untrained network of `case` with that search space (None: the plain one), its weights drawn by the seed.
 
