@@ -86,9 +86,7 @@ def test_a_clip_alone_is_the_clip_in_its_batch(geometry, seed):
 def test_a_larger_stride_gives_every_nth_frame(geometry, factor):
     assume(geometry.frames_out >= 1 and len(geometry.factors()) + len(geometry.kept()) > 2)
     layer, x = geometry.layer(), geometry.clips(2)
-    plain = nn.functional.conv3d(
-        x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups
-    )
+    plain = nn.functional.conv3d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
     assert output_frames(layer, x.shape[2]) == plain.shape[2]
     strided = convolve(layer, x, factor, layer.out_channels)
     assert strided.shape[2] == -(-plain.shape[2] // factor)

@@ -9,7 +9,7 @@ import yaml
 
 from vared.cli import profile_runs
 from vared.notebooks import declared_parameters, is_stripped
-from vared.runs import EVALUATION_FILES, TRAINING_FILES, results_folder
+from vared.runs import BACKBONE_FILES, BASELINE_FILES, EVALUATION_FILES, TRAINING_FILES, results_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -18,8 +18,9 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # Imported by training or evaluation, but without influence on a number: containers, names, files, console.
 HARMLESS = {
-    "vared/__init__.py", "vared/checkpoints.py", "vared/data/__init__.py", "vared/history.py", "vared/runs.py",
-    "vared/scratch.py", "vared/specialized.py", "vared/tasks/__init__.py", "vared/torchvision_operators.py",
+    "vared/__init__.py", "vared/baselines/__init__.py", "vared/checkpoints.py", "vared/data/__init__.py",
+    "vared/history.py", "vared/run_words.py", "vared/runs.py", "vared/scratch.py",
+    "vared/specialized.py", "vared/tasks/__init__.py", "vared/torchvision_operators.py",
 }  # fmt: skip
 
 
@@ -68,16 +69,26 @@ def test_every_file_that_changes_numbers_is_a_dependency():
     # Networks are imported by name when they are asked for; the profiles ask for this one.
     networks = imported("vared/backbones/r2plus1d.py")
     assert {profile["model"]["backbone"] for profile in PARAMETERS["profiles"].values()} == {"r2plus1d_18"}
+    further = set(BACKBONE_FILES + BASELINE_FILES)
     training = (imported("vared/experiments.py") | networks) - HARMLESS - set(EVALUATION_FILES)
-    assert training == set(TRAINING_FILES)
+    assert training - further == set(TRAINING_FILES)
     evaluation = (imported("vared/protocol.py") | networks) - HARMLESS
-    assert evaluation == set(TRAINING_FILES) | set(EVALUATION_FILES)
+    assert evaluation - further == set(TRAINING_FILES) | set(EVALUATION_FILES)
+
+
+def test_every_file_behind_other_backbones_and_methods_is_a_dependency():
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vared" / "backbones").glob("*.py")}
+    assert files - set(TRAINING_FILES) == set(BACKBONE_FILES)
+    used = imported("vared/baselines/runs.py") | {name for file in files for name in imported(file)}
+    known = HARMLESS | {*TRAINING_FILES, *EVALUATION_FILES, *BACKBONE_FILES, *BASELINE_FILES}
+    assert used <= known
 
 
 def test_stages_watch_the_lists_of_the_fingerprints():
     package = [[name for name in dependencies(stage) if name.startswith("vared/")] for stage in ("train", "evaluate")]
-    assert package == [list(TRAINING_FILES), list(EVALUATION_FILES)]
-    assert set(TRAINING_FILES + EVALUATION_FILES) <= set(dependencies("runs_ahead"))
+    training = sorted(TRAINING_FILES + BACKBONE_FILES + BASELINE_FILES)
+    assert package == [training, sorted(EVALUATION_FILES + BASELINE_FILES)]
+    assert {*training, *EVALUATION_FILES} <= set(dependencies("runs_ahead"))
 
 
 def test_the_counting_stage_watches_all_that_counts():
@@ -117,11 +128,15 @@ def test_every_run_of_a_profile_is_a_word_with_a_stride(profile):
 
 @pytest.mark.parametrize("profile", PARAMETERS["run_lists"])
 def test_the_recipe_of_a_profile_can_train(profile):
+    from vared.run_words import parse_run
+    from vared.runs import recipe_numbers
     from vared.training import Recipe
 
-    numbers = dict(PARAMETERS["profiles"][profile]["training"])
-    for override in ({}, *numbers.pop("by_frames", {}).values()):
-        Recipe(seed=0, **numbers | {name: value for name, value in override.items() if name != "start_from_frames"})
+    numbers = PARAMETERS["profiles"][profile]["training"]
+    for word in profile_runs(ROOT, profile):
+        settings = recipe_numbers(numbers, parse_run(word))
+        settings.pop("start_from", None)
+        Recipe(seed=parse_run(word).seed, **settings)
 
 
 def test_committed_outputs_are_not_cached_and_cached_ones_stay_out_of_git():

@@ -14,7 +14,7 @@ NUMBERS = {
 
 @pytest.fixture
 def project(tmp_path):
-    for name in (*runs.TRAINING_FILES, *runs.EVALUATION_FILES):
+    for name in (*runs.TRAINING_FILES, *runs.BACKBONE_FILES, *runs.BASELINE_FILES, *runs.EVALUATION_FILES):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"# {name}")
     (tmp_path / "data" / "small").mkdir(parents=True)
@@ -23,24 +23,38 @@ def project(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("word", "frames", "search_space", "single_frame", "seed"),
+    ("word", "expected"),
     [
-        ("static_8f_seed0", 8, None, False, 0),
-        ("s2_16f_seed12", 16, 2, False, 12),
-        ("s3_8f_seed1", 8, 3, False, 1),
-        ("single_frame_8f_seed0", 8, None, True, 0),
+        ("static_8f_seed0", ("", "", "static", None, "", False, 8, 0)),
+        ("s2_16f_seed12", ("", "", "dynamic", 2, "both", False, 16, 12)),
+        ("s3_temporal_8f_seed1", ("", "", "dynamic", 3, "temporal", False, 8, 1)),
+        ("single_frame_8f_seed0", ("", "", "single_frame", None, "", False, 8, 0)),
+        ("pruned_32f_seed2", ("", "", "pruned", None, "", False, 32, 2)),
+        ("moments-arnet_16f_seed0", ("moments", "", "arnet", None, "", False, 16, 0)),
+        ("i3d-static_16f_seed0", ("", "i3d", "static", None, "", False, 16, 0)),
+        ("kinetics-x3d_m-s2_channel_long_16f_seed0", ("kinetics", "x3d_m", "dynamic", 2, "channel", True, 16, 0)),
     ],
 )
-def test_a_word_says_what_is_trained(word, frames, search_space, single_frame, seed):
+def test_a_word_says_what_is_trained(word, expected):
     run = runs.parse_run(word)
-    assert (run.frames, run.search_space, run.single_frame, run.seed) == (frames, search_space, single_frame, seed)
-    assert run.group + f"_seed{seed}" == word
+    names = ("data", "backbone", "network", "search_space", "dimensions", "long", "frames", "seed")
+    assert tuple(getattr(run, name) for name in names) == expected
+    assert run.group + f"_seed{run.seed}" == word and run.single_frame == word.startswith("single")
+
+
+@pytest.mark.parametrize(("word", "partner"), [
+    ("s2_temporal_8f_seed1", "static_8f_seed1"),
+    ("kinetics-x3d_m-s2_long_16f_seed0", "kinetics-x3d_m-static_long_16f_seed0"),
+])  # fmt: skip
+def test_the_static_partner_differs_in_the_method_only(word, partner):
+    assert runs.parse_run(word).static_partner == partner
 
 
 @pytest.mark.parametrize(
     "word",
     ["", "static", "s0_8f_seed0", "s2_0f_seed0", "s2_8f", "s2_8f_seed", "s2_8f_seed01", "S2_8f_seed0", "s2_8f_seed0 ",
-     "s2-8f-seed0", "static_8f_seed0\n", "s12_8f_seed0"],
+     "s2-8f-seed0", "static_8f_seed0\n", "s12_8f_seed0", "static_temporal_8f_seed0", "s2_both_8f_seed0",
+     "I3D-s2_8f_seed0", "-s2_8f_seed0", "elsewhere-i3d-s2_8f_seed0", "s2_8f_long_seed0"],
 )  # fmt: skip
 def test_anything_else_is_refused_by_name(word):
     with pytest.raises(ValueError, match="no run"):
@@ -67,6 +81,53 @@ def test_a_run_starts_from_the_same_run_with_other_frames_and_depends_on_all_of_
     assert plan.numbers["training"] == {"epochs": 1} and plan.start.numbers["training"] == {"epochs": 3}
     longer = runs.plan_run(project, "small", "s2_16f_seed1", {**NUMBERS, "training": {**training, "epochs": 4}})
     assert longer.numbers == plan.numbers and longer.training_fingerprint != plan.training_fingerprint
+
+
+def test_settings_for_one_kind_of_run_leave_the_others_alone(project):
+    training = {
+        "epochs": 3, "finetune_epochs": 2, "long_factor": 2.0, "by_data": {"kinetics": {"epochs": 4}},
+        "by_backbone": {"i3d": {"epochs": 5}},
+        "baselines": {"cgnet": {"recipe": {"epochs": 6}, "settings": {"share": 0.5}}},
+    }  # fmt: skip
+    model = {"width": 0.1, "by_backbone": {"i3d": {"width": 0.2}}}
+    numbers = {**NUMBERS, "training": training, "model": model, "data": {"further": {"kinetics": {"seed": 7}}}}
+    further = project / "data" / "small" / "further" / "kinetics"
+    further.mkdir(parents=True)
+    (further / "identity.json").write_text(json.dumps({"sha256": "of kinetics"}))
+    plan = {word: runs.plan_run(project, "small", f"{word}_8f_seed0", numbers) for word in (
+        "static", "i3d-static", "kinetics-static", "kinetics-i3d-static", "cgnet", "static_long", "pruned",
+    )}  # fmt: skip
+    epochs = {word: found.numbers["training"]["epochs"] for word, found in plan.items()}
+    assert epochs == {
+        "static": 3, "i3d-static": 5, "kinetics-static": 4, "kinetics-i3d-static": 5, "cgnet": 6, "static_long": 6,
+        "pruned": 3,
+    }  # fmt: skip
+    assert plan["static_long"].numbers["training"]["finetune_epochs"] == 4
+    assert plan["pruned"].start.run.word == "static_8f_seed0" and plan["static"].start is None
+    assert plan["cgnet"].numbers["baseline"] == {"share": 0.5} and not plan["static"].numbers["baseline"]
+    assert plan["i3d-static"].numbers["model"] == {"width": 0.2, "backbone": "i3d"}
+    assert plan["static"].numbers["model"] == {"width": 0.1}
+    assert plan["kinetics-static"].data_identity == "of kinetics" and plan["static"].data_identity == "abc"
+    same = runs.plan_run(
+        project, "small", "static_8f_seed0", {**NUMBERS, "training": {"epochs": 3, "finetune_epochs": 2}}
+    )
+    assert same.training_fingerprint == plan["static"].training_fingerprint
+    with pytest.raises(ValueError, match="no data set 'moments' for moments-static"):
+        runs.plan_run(project, "small", "moments-static_8f_seed0", numbers)
+
+
+def test_code_of_other_networks_changes_only_their_runs(project):
+    words = ("static_8f_seed0", "i3d-static_8f_seed0", "cgnet_8f_seed0", "arnet_8f_seed0")
+
+    def fingerprints():
+        return [runs.plan_run(project, "small", word, NUMBERS).training_fingerprint for word in words]
+
+    first = fingerprints()
+    (project / "vared" / "backbones" / "i3d.py").write_text("# another I3D")
+    changed = [a != b for a, b in zip(first, fingerprints(), strict=True)]
+    assert changed == [False, True, False, True]
+    (project / "vared" / "baselines" / "cgnet.py").write_text("# another CGNet")
+    assert [a != b for a, b in zip(first, fingerprints(), strict=True)] == [False, True, True, True]
 
 
 def test_the_fingerprint_follows_everything_that_changes_weights(project):

@@ -19,12 +19,23 @@ RESULTS = COPY / "results" / "smoke"
 pytestmark = pytest.mark.smoke
 
 
+def test_methods_to_compare_with_cost_what_they_should():
+    runs = pd.read_csv(RESULTS / "runs.csv").set_index("network")
+    share = runs["gflops_avg"] / runs["gflops_static"]
+    assert 0.715 < share["pruned"] <= 0.72
+    assert 0.4 < share["cgnet"] < 1 and 0 < share["ar_net"] < 1
+    assert (
+        runs.loc[["pruned", "cgnet", "ar_net"], "gflops_total"] == runs.loc[["pruned", "cgnet", "ar_net"], "gflops_avg"]
+    ).all()
+
+
 def test_every_run_is_there_with_all_its_variants():
     runs = pd.read_csv(RESULTS / "runs.csv")
     assert set(runs["run"]) == set(profile_runs(ROOT, "smoke"))
     variants = runs.groupby("network")["variant"].agg(set)
     assert variants["static"] == {"static", "static_equal_epochs"}
     assert variants["dynamic"] == {"before_finetuning", "dynamic", "mean_policy", "random_policy"}
+    assert all(variants[name] == {name} for name in ("pruned", "cgnet", "ar_net"))
     assert runs["clip1_top1"].between(0, 100).all()
     assert (runs["gflops_avg"] <= runs["gflops_static"] * (1 + 1e-6)).all()
     assert (runs["gflops_min"] <= runs["gflops_avg"] + 1e-6).all()

@@ -17,6 +17,7 @@ METRICS = {
     "gflops_avg": "gflops_backbone_mean", "gflops_max": "gflops_backbone_max", "gflops_min": "gflops_backbone_min",
     "gflops_gate": "gflops_gate_mean", "gflops_cheap": "gflops_cheap_mean", "gflops_total": "gflops_total_mean",
 }  # fmt: skip
+NAMES = {"arnet": "ar_net"}  # networks whose name in tables is not that in run words
 # Paired differences in clip-1, on the same clips: first minus second.
 COMPARISONS = (
     ("dynamic", "static"), ("dynamic", "static_equal_epochs"), ("dynamic", "mean_policy"),
@@ -55,14 +56,24 @@ def runs_table(records: dict[str, dict]) -> pd.DataFrame:
         for variant, metrics in record["variants"].items():
             values = {name: metrics.get(source) for name, source in METRICS.items()}
             size = {"clips": int(metrics["clips"]), "gflops_static": record["gflops_static"]}
-            rows.append(_run_columns(parse_run(word)) | {"variant": variant} | size | values)
+            run = parse_run(word)
+            where = {"data": data_name(run, record), "backbone": record["model"]["backbone"]}
+            rows.append(_run_columns(run) | where | {"variant": variant} | size | values)
     return pd.DataFrame(rows).round(6)
 
 
+def data_name(run: Run, record: dict) -> str:
+    """The data set as tables call it: `embedded`, `jhmdb`, or with the run's own part of it `embedded_kinetics`."""
+    source = record["data"]["source"]
+    return f"{source}_{run.data}" if run.data and not source.endswith(run.data) else source
+
+
 def _run_columns(run: Run) -> dict[str, object]:
-    network = "single_frame" if run.single_frame else "dynamic" if run.search_space else "static"
-    space = run.search_space or ""
-    return {"run": run.word, "network": network, "frames": run.frames, "search_space": space, "seed": run.seed}
+    return {
+        "run": run.word, "network": NAMES.get(run.network, run.network), "frames": run.frames,
+        "search_space": run.search_space or "", "dimensions": run.dimensions,
+        "training": "long" if run.long else "usual", "seed": run.seed,
+    }  # fmt: skip
 
 
 def comparison_table(clips: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -73,15 +84,15 @@ def comparison_table(clips: dict[str, pd.DataFrame]) -> pd.DataFrame:
     from vared.controls import paired_difference
 
     rows = []
-    groups: dict[tuple[int, int], list[Run]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in map(parse_run, clips):
-        if run.search_space:
-            groups.setdefault((run.frames, run.search_space), []).append(run)
-    for (frames, search_space), members in groups.items():
+        if run.network == "dynamic":
+            groups.setdefault(run.group, []).append(run)
+    for group, members in groups.items():
         for first, second in COMPARISONS:
             pairs = []
             for run in members:
-                partner = f"static_{frames}f_seed{run.seed}" if second.startswith("static") else run.word
+                partner = run.static_partner if second.startswith("static") else run.word
                 pair = (_correct(clips, run.word, first), _correct(clips, partner, second))
                 if all(side is not None for side in pair):
                     pairs.append((run.seed, *pair))
@@ -89,11 +100,11 @@ def comparison_table(clips: dict[str, pd.DataFrame]) -> pd.DataFrame:
                 seeds, a, b = zip(*pairs, strict=True)
                 found = paired_difference(np.stack(a), np.stack(b))
                 rows.append({
-                    "frames": frames, "search_space": search_space, "first": first, "second": second,
-                    "seeds": " ".join(map(str, seeds)), "clips": len(a[0]), "difference": found.mean,
-                    "low": found.low, "high": found.high,
+                    "group": group, "frames": members[0].frames, "search_space": members[0].search_space,
+                    "first": first, "second": second, "seeds": " ".join(map(str, seeds)), "clips": len(a[0]),
+                    "difference": found.mean, "low": found.low, "high": found.high,
                 })  # fmt: skip
-    columns = ["frames", "search_space", "first", "second", "seeds", "clips", "difference", "low", "high"]
+    columns = ["group", "frames", "search_space", "first", "second", "seeds", "clips", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns).round(4)
 
 
@@ -124,13 +135,13 @@ def policy_by_class(records, clips, policies) -> pd.DataFrame:
 
 
 def extreme_clips(records, clips, policies) -> pd.DataFrame:
-    """Per action the clips with most and least work in the dynamic convolutions, first dynamic 8-frame run.
+    """Per action the clips with most and least work in the dynamic convolutions, first 8-frame run with S = 2.
 
     `percent`: multiply-accumulates of the dynamic (spatial, 2-D) convolutions executed for the clip, of their static
     ones. On a tie the clip that comes first.
     """
     columns = ["run", "action", "which", "clip", "name", "percent"]
-    words = [word for word, table in policies.items() if len(table) and parse_run(word).frames == 8]
+    words = [word for word, table in policies.items() if len(table) and parse_run(word).group == "s2_8f"]
     if not words:
         return pd.DataFrame(columns=columns)
     word = words[0]
@@ -160,16 +171,15 @@ def summary(records: dict[str, dict], runs: pd.DataFrame, comparisons: pd.DataFr
     some = next(iter(records.values()))
     dynamic = runs[(runs["network"] == "dynamic") & (runs["variant"] == "dynamic")]
     headline = {}
-    for (frames, search_space), group in dynamic.groupby(["frames", "search_space"]):
+    for name, group in dynamic.groupby(dynamic["run"].map(lambda word: parse_run(word).group), sort=False):
         row = {}
         for cost, counted in (("avg", "as_the_thesis_counts"), ("total", "gates_and_cheap_operations_counted")):
             saving = 100.0 * (1.0 - group[f"gflops_{cost}"] / group["gflops_static"])
             row[f"saving_percent_{counted}"] = round(float(saving.mean()), 3)
         for second in ("static", "static_equal_epochs"):
-            same = f"frames == {frames} and search_space == {search_space}"
-            versus = comparisons.query(f"{same} and second == '{second}'")
+            versus = comparisons.query(f"group == '{name}' and second == '{second}'")
             row[f"clip1_minus_{second}"] = round(float(versus["difference"].iloc[0]), 3) if len(versus) else None
-        headline[f"s{search_space}_{frames}f"] = row
+        headline[name] = row
     return {
         "profile": some["profile"], "data": some["data"], "model": some["model"], "videos": some["videos"],
         "classes": len(some["classes"]), "seeds": sorted({parse_run(word).seed for word in records}),

@@ -6,7 +6,9 @@ Everything is a function of the run's plan (vared/runs.py) and the files of the 
 import json
 import platform
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import nn
@@ -19,6 +21,7 @@ from vared.data.kinetics import load_kinetics
 from vared.data.records import VideoList
 from vared.data.sampling import ClipSampling
 from vared.data.transforms import EvalTransform, TrainTransform
+from vared.run_words import BASELINES
 from vared.runs import RunPlan
 from vared.scratch import write_text
 from vared.training import Recipe, fit
@@ -27,7 +30,8 @@ from vared.warm_start import start_from
 
 def load_videos(root: Path, plan: RunPlan) -> dict[str, VideoList]:
     """The videos of the profile's data set: {"train": ..., "val": ...}."""
-    clips = root / "data" / plan.profile / "clips"
+    folder = root / "data" / plan.profile
+    clips = folder / "further" / plan.run.data / "clips" if plan.run.data else folder / "clips"
     if plan.numbers["data"]["source"] == "jhmdb":
         split = plan.numbers["data"]["split"]
         return {"train": load_jhmdb(clips, "train", split), "val": load_jhmdb(clips, "test", split)}
@@ -63,15 +67,18 @@ def _stride(plan: RunPlan) -> int:
 def build_network(plan: RunPlan, num_classes: int) -> nn.Module:
     """The run's network with fresh weights, which depend on its seed alone."""
     torch.manual_seed(plan.run.seed)
-    numbers = plan.numbers["model"]
-    dynamic = None
-    if plan.run.search_space is not None:
-        changes = numbers.get("dynamic", {})
-        dynamic = default_config(numbers["backbone"], search_space=plan.run.search_space, **changes)
-    return create_model(
-        numbers["backbone"], num_classes=num_classes, num_frames=plan.run.frames, crop_size=numbers["crop_size"],
+    run, numbers, dynamic = plan.run, plan.numbers["model"], None
+    if run.network == "arnet":
+        return _baselines().build_arnet(num_classes, numbers["width"])
+    if run.search_space is not None:
+        dimensions = {name: run.dimensions in (name, "both") for name in ("temporal", "channel")}
+        changes = numbers.get("dynamic", {}) | dimensions
+        dynamic = default_config(numbers["backbone"], search_space=run.search_space, **changes)
+    network = create_model(
+        numbers["backbone"], num_classes=num_classes, num_frames=run.frames, crop_size=numbers["crop_size"],
         width=numbers["width"], dynamic=dynamic,
     )  # fmt: skip
+    return _baselines().gate_channels(network, numbers["backbone"]) if run.network == "cgnet" else network
 
 
 def train(root: Path, plan: RunPlan, folder: Path, start: Path | None = None) -> None:
@@ -85,7 +92,13 @@ def train(root: Path, plan: RunPlan, folder: Path, start: Path | None = None) ->
     network = build_network(plan, len(clips.videos.classes))
     if start is not None:
         start_from(network, start)
-    fit(network, clips, recipe, directory=folder)
+    if plan.run.network in BASELINES:
+        size, settings = plan.numbers["model"]["crop_size"], plan.numbers["baseline"]
+        _baselines().train(
+            plan.run.network, network, clips, recipe, crop_size=size, settings=settings, directory=folder
+        )
+    else:
+        fit(network, clips, recipe, directory=folder)
     record = {
         "profile": plan.profile, "run": plan.run.word, "fingerprint": plan.training_fingerprint,
         "start": plan.start.run.word if plan.start else None,
@@ -93,6 +106,11 @@ def train(root: Path, plan: RunPlan, folder: Path, start: Path | None = None) ->
         "hardware": hardware(),
     }  # fmt: skip
     write_text(folder / "training.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
+def _baselines() -> ModuleType:
+    """Imported when a run needs it: it loads libraries that the other runs do without."""
+    return import_module("vared.baselines.runs")
 
 
 def hardware() -> str:

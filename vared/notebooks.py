@@ -39,8 +39,13 @@ def run(source: Path, target: Path, parameters: dict[str, object], *, directory:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            source, partial, parameters, kernel_name="python3", language="python",
-            progress_bar=False, cwd=str(directory),
+            source,
+            partial,
+            parameters,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            cwd=str(directory),
         )
     except papermill.PapermillExecutionError as error:
         print(f"{source.name} failed; see {partial}\n{error}", file=sys.stderr)

@@ -2,7 +2,8 @@
 
 A static run gives `static` (after phase 1) and `static_equal_epochs` (after phase 2, which for it is the same
 fine-tuning without the efficiency loss). A dynamic run gives `before_finetuning` (phase 1), `dynamic` (phase 2) and, on
-the final network, the controls `mean_policy` and `random_policy` (at the clip lengths that the profile asks for).
+the final network, the controls `mean_policy` and `random_policy` (at the clip lengths that the profile asks for). A run
+of a method that the thesis compares with gives one row by its name (`pruned`, `cgnet`, `arnet`).
 """
 
 import json
@@ -22,6 +23,7 @@ from vared.experiments import build_network, data_set, hardware
 from vared.flops import FlopReport, count_flops
 from vared.policies import dynamic_layers
 from vared.recipes import Recipe
+from vared.run_words import BASELINES
 from vared.runs import RunPlan
 from vared.scratch import write_text
 
@@ -36,7 +38,8 @@ def evaluate_run(root: Path, plan: RunPlan, weights: Path, folder: Path) -> None
     centre = data_set(root, plan, "val")
     network = build_network(plan, len(centre.videos.classes))
     report = count_flops(network, tuple(centre[0]["clip"].shape))
-    rows = _static_rows if plan.run.search_space is None else _dynamic_rows
+    kind = plan.run.network
+    rows = _dynamic_rows if kind == "dynamic" else _baseline_rows if kind in BASELINES else _static_rows
     clips, variants, policies = [], {}, pd.DataFrame({"clip": [], "layer": []})
     for name, found in rows(root, plan, network, weights, centre):
         print(f"{name}: {_line(found.metrics)}", flush=True)
@@ -63,6 +66,15 @@ def _static_rows(root, plan, network, weights, centre) -> Iterator[tuple[str, Ev
     yield "static", evaluate(network, centre, views=data_set(root, plan, "val", views=True), batch_size=size)
     load_weights(network, weights / "weights.safetensors")
     yield "static_equal_epochs", evaluate(network, centre, batch_size=size)
+
+
+def _baseline_rows(root, plan, network, weights, centre) -> Iterator[tuple[str, Evaluation]]:
+    from vared.baselines.runs import clip_gmacs
+
+    load_weights(network, weights / "weights.safetensors")
+    cost = clip_gmacs(plan.run.network, network, tuple(centre[0]["clip"].shape))
+    views, size = data_set(root, plan, "val", views=True), plan.numbers["evaluation"]["batch_size"]
+    yield plan.run.network, evaluate(network, centre, views=views, batch_size=size, clip_gmacs=cost)
 
 
 def _dynamic_rows(root, plan, network, weights, centre) -> Iterator[tuple[str, Evaluation]]:

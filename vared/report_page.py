@@ -29,7 +29,7 @@ def write_results_page(root: Path, profile: str) -> Path:
     floors = pd.read_csv(folder / "floors.csv")
     runs = pd.read_csv(folder / "runs.csv")
     fairness = floor_reporting.fairness(runs, floors, summary["classes"], floor_reporting.NETWORKS)
-    text = f"""# Results of the profile `{summary['profile']}`
+    text = f"""# Results of the profile `{summary["profile"]}`
 
 Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
 

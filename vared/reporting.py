@@ -46,10 +46,14 @@ def network_name(search_space: int | None, variant: str) -> str:
 
 
 def rows_of(runs: pd.DataFrame, frames: int, search_space: int | None, variant: str | None = None) -> pd.DataFrame:
-    """The rows of runs.csv, one a seed, of a network at a clip length; by default its final state as in the thesis."""
+    """The rows of runs.csv, one a seed, of a network at a clip length; by default its final state as in the thesis.
+
+    The profile's own data and backbone, trained for the usual time, with both dimensions dynamic.
+    """
     network = "static" if search_space is None else "dynamic"
-    found = runs[(runs["network"] == network) & (runs["frames"] == frames) & (runs["variant"] == (variant or network))]
-    return found if search_space is None else found[found["search_space"] == search_space]
+    word = network if search_space is None else f"s{search_space}"
+    same = runs["run"].str.fullmatch(rf"{word}_{frames}f_seed\d+")
+    return runs[same & (runs["variant"] == (variant or network))]
 
 
 def table_4_1(runs: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
@@ -137,7 +141,7 @@ def controls_table(runs: pd.DataFrame, comparisons: pd.DataFrame, frames: int, s
             row["clip-1"] = with_spread(found["clip1_top1"].mean(), found["clip1_top1"].std())
         row["dynamic minus this, points (95 % interval)"] = _difference(comparisons, frames, search_space, variant)
         rows.append(row)
-    floor = runs[(runs["network"] == "single_frame") & (runs["frames"] == frames) & (runs["variant"] == "static")]
+    floor = runs[runs["run"].str.fullmatch(rf"single_frame_{frames}f_seed\d+") & (runs["variant"] == "static")]
     row = {"network": "static, one frame repeated (floor)", "seeds": len(floor) or NOT_RUN}
     if len(floor):
         row["clip-1"] = with_spread(floor["clip1_top1"].mean(), floor["clip1_top1"].std())
@@ -146,7 +150,7 @@ def controls_table(runs: pd.DataFrame, comparisons: pd.DataFrame, frames: int, s
 
 def _difference(comparisons: pd.DataFrame, frames: int, search_space: int, variant: str) -> str:
     found = comparisons[
-        (comparisons["frames"] == frames) & (comparisons["search_space"] == search_space)
+        (comparisons["group"] == f"s{search_space}_{frames}f")
         & (comparisons["first"] == "dynamic") & (comparisons["second"] == variant)
     ]  # fmt: skip
     if found.empty:

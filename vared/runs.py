@@ -1,17 +1,12 @@
-"""Runs in plain words: what `s2_8f_seed0` means, and the identity of everything its numbers depend on.
-
-A run's word is NETWORK_FRAMESf_seedSEED. NETWORK is `static` (the plain network), `sN` (dynamic, search space N) or
-`single_frame` (the plain network shown one frame repeated: what can be told without motion).
-"""
+"""The plan of a run: all numbers that it depends on, and their identity. What its word means: vared/run_words.py."""
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-WORD = re.compile(r"(?P<network>static|single_frame|s(?P<search_space>[1-9]))_(?P<frames>[1-9]\d*)f_seed(?P<seed>\d+)")
+from vared.run_words import BASELINES, Run, parse_run
 
 # Files whose content changes trained weights, and those that change an evaluation of given weights. Stage dependencies
 # in dvc.yaml are the same lists (tested). Anything else may be edited without training again.
@@ -51,52 +46,15 @@ TRAINING_FILES = (
     "vared/trial_run.py",
     "vared/warm_start.py",
 )
+# The same for runs with another backbone than the profile's, and for methods that the thesis compares with.
+BACKBONE_FILES = tuple(f"vared/backbones/{name}.py" for name in ("corrnet", "i3d", "tpn", "tsn", "x3d"))
+BASELINE_FILES = tuple(f"vared/baselines/{name}.py" for name in ("arnet", "cgnet", "pruning", "runs", "training"))
 EVALUATION_FILES = (
     "vared/controls.py",
     "vared/evaluation.py",
     "vared/execution.py",
     "vared/protocol.py",
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """One trained network. `search_space` is None for a static one."""
-
-    word: str
-    frames: int
-    search_space: int | None
-    single_frame: bool
-    seed: int
-
-    @property
-    def group(self) -> str:
-        """The word without its seed: runs of one group differ in the seed only."""
-        return self.word.rsplit("_seed", 1)[0]
-
-    def with_frames(self, frames: int) -> str:
-        """The word of the same run with clips of `frames` frames."""
-        return self.word.replace(f"_{self.frames}f_", f"_{frames}f_")
-
-
-def parse_run(word: str) -> Run:
-    """The run that `word` names. Raises ValueError that shows the form when it names none."""
-    match = WORD.fullmatch(word)
-    if not match:
-        raise ValueError(
-            f"{word!r} is no run. Runs are called static_8f_seed0 (plain network, 8 frames, seed 0), s2_8f_seed0 "
-            "(dynamic, search space 2) or single_frame_8f_seed0 (plain network, one frame repeated)."
-        )
-    search_space = match["search_space"]
-    if match["seed"] != str(int(match["seed"])):
-        raise ValueError(f"{word!r} is no run: write its seed without leading zeros, seed{int(match['seed'])}.")
-    return Run(
-        word=word,
-        frames=int(match["frames"]),
-        search_space=int(search_space) if search_space else None,
-        single_frame=match["network"] == "single_frame",
-        seed=int(match["seed"]),
-    )
 
 
 @dataclass(frozen=True)
@@ -119,6 +77,8 @@ class RunPlan:
     def training_fingerprint(self) -> str:
         """16 hexadecimal digits over everything the weights depend on."""
         sections = {name: self.numbers[name] for name in ("model", "sampling", "training")}
+        if self.numbers.get("baseline"):
+            sections["baseline"] = self.numbers["baseline"]
         start = self.start.training_fingerprint if self.start else None
         return fingerprint([self.profile, self.run.word, sections, self.data_identity, self.training_code, start])
 
@@ -136,24 +96,72 @@ def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object])
     missing = [name for name in ("data", "model", "sampling", "training", "evaluation") if name not in numbers]
     if missing:
         raise ValueError(f"params.yaml, profiles.{profile}: the section {missing[0]!r} is missing.")
-    identity = root / "data" / profile / "identity.json"
-    if not identity.exists():
-        raise FileNotFoundError(f"{identity} does not exist. Make the data set first: vared data {profile}")
     run = parse_run(word)
-    training = dict(numbers["training"])
-    training |= training.pop("by_frames", {}).get(run.frames, {})
-    start_frames = training.pop("start_from_frames", None)
-    if run.single_frame:  # a floor for the static network, which is judged after phase 1
-        training["finetune_epochs"] = 0
+    data, folder = numbers["data"], root / "data" / profile
+    if run.data:
+        further = data.get("further", {})
+        if run.data not in further:
+            raise ValueError(f"params.yaml, profiles.{profile}.data.further has no data set {run.data!r} for {word}.")
+        data, folder = further[run.data], folder / "further" / run.data
+    if not (folder / "identity.json").exists():
+        raise FileNotFoundError(
+            f"{folder / 'identity.json'} does not exist. Make the data set first: vared data {profile}"
+        )
+    settings, named = recipe_numbers(numbers["training"], run), {"backbone": run.backbone} if run.backbone else {}
+    start = settings.pop("start_from", None)
     return RunPlan(
         profile=profile,
         run=run,
-        numbers={**numbers, "training": training},
-        data_identity=json.loads(identity.read_text())["sha256"],
-        training_code=code_identity(root, TRAINING_FILES),
+        numbers={
+            **numbers,
+            "data": data,
+            "model": _by(numbers["model"], {"by_backbone": run.backbone}) | named,
+            "sampling": _by(numbers["sampling"], {"by_data": run.data}),
+            "training": settings,
+            "baseline": (numbers["training"].get("baselines") or {}).get(run.network, {}).get("settings", {}),
+        },
+        data_identity=json.loads((folder / "identity.json").read_text())["sha256"],
+        training_code=code_identity(root, training_files(run)),
         evaluation_code=code_identity(root, EVALUATION_FILES),
-        start=plan_run(root, profile, run.with_frames(start_frames), numbers) if start_frames else None,
+        start=plan_run(root, profile, start, numbers) if start else None,
     )
+
+
+def recipe_numbers(training: Mapping[str, object], run: Run) -> dict[str, object]:
+    """What the section `training` says for `run`: its Recipe, and `start_from`, the run whose phase 1 it starts from.
+
+    What params.yaml says for the run's data, backbone, frames and network, in this order, takes the place of what it
+    says for all.
+    """
+    baselines = training.get("baselines") or {}
+    known = {name: (entry or {}).get("recipe", {}) for name, entry in baselines.items()}
+    keys = {"by_data": run.data, "by_backbone": run.backbone, "by_frames": run.frames, "by_network": run.network}
+    numbers = _by({**training, "by_network": known}, keys)
+    numbers.pop("baselines", None)
+    if frames := numbers.pop("start_from_frames", None):
+        numbers["start_from"] = run.with_frames(frames)
+    factor = numbers.pop("long_factor", 1)
+    if run.long:
+        numbers |= {name: round(numbers[name] * factor) for name in ("epochs", "finetune_epochs")}
+    if run.network == "single_frame":  # a floor for the static network, which is judged after phase 1
+        numbers["finetune_epochs"] = 0
+    if run.network == "pruned":  # prunes what the static run has learned in phase 1
+        numbers |= {"start_from": run.static_partner}
+    return numbers
+
+
+def _by(numbers: Mapping[str, object], keys: Mapping[str, object]) -> dict[str, object]:
+    """`numbers` with what their sections (`by_data`, ...) say for these keys."""
+    found = {name: value for name, value in numbers.items() if name not in keys}
+    for section, key in keys.items():
+        found |= (numbers.get(section) or {}).get(key) or {}
+    return found
+
+
+def training_files(run: Run) -> tuple[str, ...]:
+    """Files whose content changes the weights of `run`."""
+    further = BACKBONE_FILES if run.backbone or run.network == "arnet" else ()
+    return TRAINING_FILES + further + (BASELINE_FILES if run.network in BASELINES else ())
 
 
 def code_identity(root: Path, files: Iterable[str]) -> str:

@@ -38,6 +38,14 @@ def default_config(name: str, **changes) -> DynamicConfig:
     return DynamicConfig(**{**getattr(file, "DEFAULTS", {}), **changes})
 
 
+def dynamic_choice(name: str) -> Where:
+    """Which convolutions of network `name` the thesis makes dynamic, as a function of a layer's name and the layer.
+
+    Raises ValueError for an unknown name.
+    """
+    return _find(name)[0].is_dynamic
+
+
 def create_model(
     name: str, *, num_classes: int, num_frames: int, crop_size: int, width: float = 1.0,
     dynamic: DynamicConfig | bool | None = None, where: Where | None = None,

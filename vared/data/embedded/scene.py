@@ -99,9 +99,7 @@ def draw_places(rng: np.random.Generator, shape: ClipFormat, radius: float) -> l
     return places
 
 
-def draw_bystanders(
-    rng: np.random.Generator, label: str, cue: str, places: list[Track], share: float
-) -> list[Track]:
+def draw_bystanders(rng: np.random.Generator, label: str, cue: str, places: list[Track], share: float) -> list[Track]:
     """Objects that look like actors and stand still, in a `share` of the clips of every class.
 
     There the number of objects does not give the class away.
