@@ -160,5 +160,8 @@ int mix_block(const float *kept, long frames, long height, long width, long comp
     }
   }
   free(memory);
+#ifdef __SSE__
+  _mm_sfence(); /* other threads see what went past the caches */
+#endif
   return 0;
 }
