@@ -135,7 +135,7 @@ def controls_table(runs: pd.DataFrame, comparisons: pd.DataFrame, frames: int, s
             saving = (100.0 * (1.0 - found["gflops_total"] / found["gflops_static"])).mean()
             row[f"saving, {ALL_COUNTED}"] = f"{saving:.1f} %"
             row["clip-1"] = with_spread(found["clip1_top1"].mean(), found["clip1_top1"].std())
-        row["dynamic minus this, points (95 % interval)"] = _difference(comparisons, frames, search_space, variant)
+        row["dynamic minus this, points (95 % interval)"] = difference_text(comparisons, frames, search_space, variant)
         rows.append(row)
     floor = runs[(runs["network"] == "single_frame") & (runs["frames"] == frames) & (runs["variant"] == "static")]
     row = {"network": "static, one frame repeated (floor)", "seeds": len(floor) or NOT_RUN}
@@ -144,7 +144,8 @@ def controls_table(runs: pd.DataFrame, comparisons: pd.DataFrame, frames: int, s
     return pd.DataFrame([*rows, row]).fillna("–")
 
 
-def _difference(comparisons: pd.DataFrame, frames: int, search_space: int, variant: str) -> str:
+def difference_text(comparisons: pd.DataFrame, frames: int, search_space: int, variant: str) -> str:
+    """`+1.20 (+0.10 to +2.30)`: clip-1 of the dynamic network minus that of `variant`, from comparisons.csv."""
     found = comparisons[
         (comparisons["frames"] == frames) & (comparisons["search_space"] == search_space)
         & (comparisons["first"] == "dynamic") & (comparisons["second"] == variant)

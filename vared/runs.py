@@ -70,6 +70,11 @@ class Run:
     seed: int
 
     @property
+    def plain(self) -> bool:
+        """A static network that sees the video."""
+        return self.search_space is None and not self.single_frame
+
+    @property
     def group(self) -> str:
         """The word without its seed: runs of one group differ in the seed only."""
         return self.word.rsplit("_seed", 1)[0]
@@ -77,6 +82,13 @@ class Run:
     def with_frames(self, frames: int) -> str:
         """The word of the same run with clips of `frames` frames."""
         return self.word.replace(f"_{self.frames}f_", f"_{frames}f_")
+
+
+def require_plain(run: Run) -> None:
+    """Raises ValueError for a run that is not a static network that sees the video: table B.1 is about those."""
+    if not run.plain:
+        what = "shown one frame repeated" if run.single_frame else "dynamic"
+        raise ValueError(f"{run.word} is {what}; redundancy is measured in static networks on whole clips.")
 
 
 def parse_run(word: str) -> Run:
