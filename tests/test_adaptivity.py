@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 
 from vared.adaptivity import (
     KNOWN,
+    binned_means,
     correlation_table,
     fullest_bin,
     known_scenes,
@@ -91,3 +92,13 @@ def test_a_run_in_one_row():
     row = run_adaptivity(clips, policies, 1.0)
     assert row["mean"] == pytest.approx(0.6) and row["fullest_bin"] == 50
     assert (row["temporal_entropy"], row["channel_entropy"], row["temporal_class_information"]) == (1, 0, 1)
+
+
+def test_means_over_bins_average_seeds_and_keep_clips_together_of_which_the_same_is_known():
+    motion = np.r_[np.zeros(10), np.arange(1.0, 11.0)]  # half of the cameras stand still
+    known = pd.DataFrame({name: motion for name in KNOWN})
+    runs = {f"s2_8f_seed{seed}": known.assign(cost=motion + 2 * seed) for seed in range(2)}
+    table = binned_means(runs, ["cost"], ["motion"], bins=4)
+    assert table["known_mean"].tolist() == [0, 3, 8] and table["clips"].tolist() == [10, 5, 5]
+    assert table["mean"].tolist() == [1, 4, 9] and set(table["group"]) == {"s2_8f"} and set(table["seeds"]) == {2}
+    assert table["half_width"].tolist() == pytest.approx([0, *[1.96 * np.std(range(5), ddof=1) / 5**0.5] * 2])

@@ -9,6 +9,7 @@ import yaml
 
 from vared.cli import profile_runs
 from vared.notebooks import declared_parameters, is_stripped
+from vared.pipeline import REDUNDANCY_FILES
 from vared.runs import BACKBONE_FILES, BASELINE_FILES, EVALUATION_FILES, TRAINING_FILES, results_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,6 +90,21 @@ def test_stages_watch_the_lists_of_the_fingerprints():
     training = sorted(TRAINING_FILES + BACKBONE_FILES + BASELINE_FILES)
     assert package == [training, sorted(EVALUATION_FILES + BASELINE_FILES)]
     assert {*training, *EVALUATION_FILES} <= set(dependencies("runs_ahead"))
+
+
+def test_the_redundancy_stage_watches_the_files_of_its_fingerprint():
+    used = imported("vared/run_redundancy.py") - HARMLESS - set(TRAINING_FILES + EVALUATION_FILES)
+    assert used == set(REDUNDANCY_FILES) == {name for name in dependencies("redundancy") if name.startswith("vared/")}
+
+
+@pytest.mark.parametrize("profile", PARAMETERS["run_lists"])
+def test_every_profile_says_on_how_many_clips_redundancy_is_measured_and_has_the_run_drawn(profile):
+    wanted = PARAMETERS["profiles"][profile]["redundancy"]
+    assert list(wanted) == ["clips"] and (wanted["clips"] is None or wanted["clips"] > 0)
+    words = profile_runs(ROOT, profile)
+    for stage in ("figure_b_1", "method"):
+        drawn = next(name.rpartition("/")[2] for name in dependencies(stage) if name.startswith("data/runs/"))
+        assert drawn in words
 
 
 def test_the_counting_stage_watches_all_that_counts():

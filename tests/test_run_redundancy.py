@@ -8,17 +8,18 @@ import pytest
 from safetensors.torch import save_file
 
 from vared.adaptivity import KNOWN, known_scenes
+from vared.analysis import COLUMNS, collect_analysis
 from vared.claims.tables import Results
 from vared.data.embedded import generate
 from vared.experiments import build_network, data_set
 from vared.redundancy import TENSORS, measure_redundancy
-from vared.run_redundancy import collect_analysis, measure_run
+from vared.run_redundancy import measure_run, some_clips
 from vared.runs import RunPlan, parse_run
 
 NUMBERS = {
     "data": {"source": "embedded"}, "model": {"backbone": "r2plus1d_18", "width": 1 / 16, "crop_size": 16},
     "sampling": {"stride": {8: 4}, "scales": [1.0]}, "training": {},
-    "evaluation": {"batch_size": 5, "clips_per_video": 1},
+    "evaluation": {"batch_size": 5, "clips_per_video": 1}, "redundancy": {"clips": None},
 }  # fmt: skip
 
 
@@ -91,6 +92,8 @@ def test_a_run_is_measured_on_its_validation_clips_with_its_weights(project):
     assert layers.groupby("tensor").size().nunique() == 1 and layers["layer"].nunique() > 20
     with pytest.raises(ValueError, match="s2_8f_seed0 is dynamic"):
         measure_run(project, plan_of("s2_8f_seed0"), project, project)
+    with pytest.raises(ValueError, match="single_frame_8f_seed0 is shown one frame repeated"):
+        measure_run(project, plan_of("single_frame_8f_seed0"), project, project)
 
 
 def test_tables_of_all_runs(project, tables):
@@ -111,6 +114,53 @@ def test_tables_of_all_runs(project, tables):
     assert len(correlations) == (3 * 6 + 1) * len(KNOWN)
     adaptivity = pd.read_csv(tables / "adaptivity.csv").iloc[0]
     assert adaptivity["run"] == "s2_8f_seed0" and adaptivity["mean"] == pytest.approx(motion.mean(), abs=1e-5)
+
+
+def test_tables_of_single_clips_and_of_scenes(project, tables):
+    known = known_scenes(project / "data" / "small" / "clips").loc[video_names(project).map(stem)]
+    measured = pd.read_parquet(project / "measured" / "static_8f_seed1" / "clips.parquet")
+    temporal = measured.query("tensor == 'convolution' and dimension == 'temporal'").set_index("name")["CC"]
+    extremes = pd.read_csv(tables / "redundancy_extremes.csv").set_index(["run", "which"]).loc["static_8f_seed1"]
+    assert extremes["name"].to_dict() == {"most": temporal.idxmax(), "least": temporal.idxmin()}
+    assert extremes.loc["most", "CC"] == pytest.approx(temporal.max(), abs=1e-5)
+    costs = pd.read_csv(tables / "cost_by_clip.csv")
+    assert costs["run"].unique().tolist() == ["s2_8f_seed0"]
+    np.testing.assert_allclose(costs["cost_percent"], 100 * known["motion"] / 2.0, atol=6e-4)
+    bins = pd.read_csv(tables / "scene_bins.csv")
+    assert set(bins["group"]) == {"static_8f", "s2_8f"} and bins.query("group == 'static_8f'")["seeds"].eq(2).all()
+    line = bins.query("measured == 'cost' and known == 'motion'")
+    assert line["clips"].sum() == 12 and line["mean"].is_monotonic_increasing
+    np.testing.assert_allclose(line["mean"], 50 * line["known_mean"], rtol=1e-4)
+
+
+def test_where_nothing_is_known_or_run_tables_have_a_header_and_no_rows(project, tmp_path):
+    collect_analysis(project / "measured", project / "evaluations", ["static_8f_seed0"], None, tmp_path)
+    found = {path.stem: pd.read_csv(path) for path in tmp_path.glob("*.csv")}
+    assert found.keys() == COLUMNS.keys()
+    empty = {name for name, table in found.items() if table.empty}
+    assert empty == {"adaptivity", "cost_by_clip", "correlations", "scene_bins"}
+    assert all(found[name].columns.tolist() == COLUMNS[name] for name in empty)
+
+
+def test_headers_are_those_of_tables_with_rows(tables):
+    for name, columns in COLUMNS.items():
+        table = pd.read_csv(tables / f"{name}.csv")
+        assert len(table) and table.columns.tolist()[: len(columns)] == columns, name
+
+
+def test_fewer_clips_are_the_same_for_every_run_and_keep_their_positions(project, tmp_path):
+    numbers = NUMBERS | {"redundancy": {"clips": 5}}
+    plan = RunPlan("small", parse_run("static_8f_seed1"), numbers, "data", "code", "code")
+    measure_run(project, plan, project / "weights" / "static_8f_seed1", tmp_path, ["convolution"])
+    few = pd.read_parquet(tmp_path / "clips.parquet")
+    every = pd.read_parquet(project / "measured" / "static_8f_seed1" / "clips.parquet")
+    assert few["clip"].nunique() == 5 and few["clip"].unique().tolist() == some_clips(12, 5).tolist()
+    both = few.merge(every.query("tensor == 'convolution'"), on=["clip", "name", "dimension"])
+    assert len(both) == 10
+    np.testing.assert_allclose(both["CC_x"], both["CC_y"], rtol=1e-4)
+    assert some_clips(12, None).tolist() == some_clips(12, 99).tolist() == list(range(12))
+    with pytest.raises(ValueError, match="redundancy.clips in params.yaml .* not 0"):
+        some_clips(12, 0)
 
 
 def test_claims_find_the_tables(tables):

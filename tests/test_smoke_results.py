@@ -42,7 +42,10 @@ def test_every_run_is_there_with_all_its_variants():
     assert (runs["gflops_avg"] <= runs["gflops_max"] + 1e-6).all()
 
 
-@pytest.mark.parametrize("name", ["tables/table_4_1", "figures/figure_4_1", "figures/figure_4_2"])
+@pytest.mark.parametrize("name", [
+    "tables/table_4_1", "figures/figure_4_1", "figures/figure_4_2", "tables/table_b_1", "figures/figure_b_1",
+    "figures/figure_b_6", "figures/adaptivity",
+])  # fmt: skip
 def test_every_table_and_figure_is_written_with_its_notebook(name):
     assert "Profile: smoke" in (RESULTS / f"{name}.md").read_text()
     assert len(pd.read_csv(RESULTS / f"{name}.csv"))
@@ -64,6 +67,23 @@ def test_the_method_notebook_shows_the_trained_network():
     text = (RESULTS / "notebooks" / "00_method.ipynb").read_text()
     assert "trained: run s2_8f_seed0 of the profile smoke" in text
     assert (RESULTS / "figures" / "method.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_redundancy_and_adaptivity_are_measured_on_the_clips_asked_for():
+    redundancy = pd.read_csv(RESULTS / "redundancy.csv")
+    wanted = yaml.safe_load((ROOT / "params.yaml").read_text())["profiles"]["smoke"]["redundancy"]["clips"]
+    assert set(redundancy["run"]) == {"static_8f_seed0"} and set(redundancy["clips"]) == {wanted}
+    assert redundancy.groupby(["tensor", "dimension"]).size().tolist() == [1] * 6
+    dynamic = {word for word in profile_runs(ROOT, "smoke") if word.startswith("s2") or word.startswith("s3")}
+    costs = pd.read_csv(RESULTS / "cost_by_clip.csv")
+    assert set(costs["run"]) == set(pd.read_csv(RESULTS / "adaptivity.csv")["run"]) == dynamic
+    assert costs["cost_percent"].between(0, 100.001).all()
+    runs = pd.read_csv(RESULTS / "runs.csv").query("variant == 'dynamic'").set_index("run")
+    percent = 100 * runs["gflops_avg"] / runs["gflops_static"]
+    assert costs.groupby("run")["cost_percent"].mean().sub(percent).abs().max() < 0.1
+    measured = pd.read_csv(RESULTS / "correlations.csv")["measured"]
+    assert {"temporal CC", "cost"} <= set(measured)
+    assert "not run" in (RESULTS / "tables" / "table_b_1.md").read_text()  # I3D
 
 
 def test_runs_that_were_not_made_are_called_so_in_the_table():

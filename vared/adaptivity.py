@@ -3,7 +3,7 @@
 For the embedded data set, whose motion and clutter are known, also how the cost of a clip follows them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -26,10 +26,15 @@ def cost_spread(clips: pd.DataFrame, column: str = "gflops_total") -> dict[str, 
     return {name: float(value) for name, value in spread.items()}
 
 
+def cost_bins(cost: pd.Series, static: float) -> np.ndarray:
+    """The bin of each cost as a whole number: bin k is above k - 1 times, at most k times, 5 % of the static cost."""
+    # A cost on an edge belongs to the bin below it, whatever its last bits are.
+    return np.ceil(np.round(cost.to_numpy() / (BIN * static), 6)).astype(int)
+
+
 def fullest_bin(cost: pd.Series, static: float) -> float:
     """Percent of the clips in the fullest bin of cost; bins, from 0 on, are 5 % of the static cost wide (fig. B-6)."""
-    # A cost on an edge belongs to the bin below it, whatever its last bits are.
-    bins = np.ceil(np.round(cost.to_numpy() / (BIN * static), 6))
+    bins = cost_bins(cost, static)
     return float(100 * np.unique(bins, return_counts=True)[1].max() / len(bins))
 
 
@@ -140,6 +145,14 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return (a * b).sum(-1) / np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
 
 
+def groups_of(words: Iterable[str]) -> dict[str, list[str]]:
+    """Runs that differ in the seed only, by the group's word (s2_8f)."""
+    groups: dict[str, list[str]] = {}
+    for word in words:
+        groups.setdefault(parse_run(word).group, []).append(word)
+    return groups
+
+
 def correlation_table(
     runs: Mapping[str, pd.DataFrame], measured: Sequence[str], known: Sequence[str] = KNOWN
 ) -> pd.DataFrame:
@@ -150,10 +163,7 @@ def correlation_table(
     low, high, clips.
     """
     rows = []
-    groups: dict[str, list[str]] = {}
-    for word in runs:
-        groups.setdefault(parse_run(word).group, []).append(word)
-    for group, words in groups.items():
+    for group, words in groups_of(runs).items():
         seeds = [(word, parse_run(word).seed, [word]) for word in words]
         for name, seed, members in seeds + ([(group, None, words)] if len(words) > 1 else []):
             for what in measured:
@@ -163,3 +173,26 @@ def correlation_table(
                     rows.append({"run": name, "seed": seed, "measured": what, "known": fact, **found._asdict()})
                     rows[-1]["clips"] = values.shape[1]
     return pd.DataFrame(rows).round(6)
+
+
+def binned_means(
+    runs: Mapping[str, pd.DataFrame], measured: Sequence[str], known: Sequence[str] = KNOWN, bins: int = 10
+) -> pd.DataFrame:
+    """Mean of each measured column over tenths of the clips in order of each known one, a row a group and tenth.
+
+    `runs` as in `correlation_table`; a clip counts with its mean over seeds. Clips of which the same is known stay
+    together. Columns: group, seeds, measured, known, bin, clips, known_mean, mean, half_width (of the mean's 95 %
+    interval over clips; missing for a single clip).
+    """
+    rows = []
+    for group, words in groups_of(runs).items():
+        for what in measured:
+            values = pd.Series(np.mean([runs[word][what].to_numpy() for word in words], axis=0))
+            for fact in known:
+                by = runs[words[0]][fact].reset_index(drop=True)
+                tenth = pd.qcut(by, bins, labels=False, duplicates="drop")
+                for number, of_bin in values.groupby(tenth):
+                    row = {"group": group, "seeds": len(words), "measured": what, "known": fact, "bin": int(number)}
+                    row |= {"clips": len(of_bin), "known_mean": by[of_bin.index].mean(), "mean": of_bin.mean()}
+                    rows.append(row | {"half_width": 1.96 * of_bin.sem()})
+    return pd.DataFrame(rows)

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 # Nothing slow (torch, pandas, nbformat) at the top: publishing a finished run takes a fraction of a second.
-from vared import export_verb, pipeline, reproduction, runs, scratch
+from vared import analysis_verbs, export_verb, pipeline, reproduction, runs, scratch
 from vared.benchmarks import command as benchmarks
 
 
@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     verb("train", train, "train one run, or publish it when that is done", "profile", "run")
     verb("evaluate", evaluate, "evaluate one trained run, or publish it when that is done", "profile", "run")
     verb("collect", collect, "gather all runs of a profile into tidy tables", "profile")
+    analysis_verbs.add_verbs(verb)
     benchmarks.add_arguments(verb("benchmark", benchmarks.run, "time a dynamic network against its static version"))
     export_verb.add_arguments(verb("export", export_verb.run, "write a trained run as ONNX, one policy for all clips"))
     verb("report", report, "write the README of the results of a profile", "profile")

@@ -10,10 +10,14 @@ from pathlib import Path
 
 # Nothing slow (torch, pandas) at the top: publishing a finished run takes a fraction of a second.
 from vared import ahead, scratch
-from vared.runs import RunPlan, in_order
+from vared.run_words import require_plain
+from vared.runs import RunPlan, code_identity, fingerprint, in_order
 
 TRAINING_OUTPUTS = ("phase1.safetensors", "weights.safetensors", "history.csv", "training.json")
 EVALUATION_OUTPUTS = ("metrics.json", "clips.parquet", "policies.parquet")
+REDUNDANCY_OUTPUTS = ("layers.csv", "clips.parquet")
+# Files beside runs.TRAINING_FILES whose content changes what is measured in given weights; the stage watches the same.
+REDUNDANCY_FILES = ("vared/redundancy.py", "vared/run_redundancy.py", "vared/similarity.py")
 
 
 def compute_all(root: Path, plans: Sequence[RunPlan], jobs: int) -> bool:
@@ -55,6 +59,19 @@ def evaluated(root: Path, plan: RunPlan, weights: Path) -> Path:
     return scratch.compute_once(folder, work, {"profile": plan.profile, "run": plan.run.word})
 
 
+def measured(root: Path, plan: RunPlan, weights: Path) -> Path:
+    """The scratch folder of the redundancy of the static network whose weights lie in folder `weights`."""
+    identity = fingerprint([plan.numbers["redundancy"], code_identity(root, REDUNDANCY_FILES)])
+    folder = root / "scratch" / plan.training_fingerprint / f"redundancy-{identity}"
+
+    def work(target: Path) -> None:
+        from vared import run_redundancy
+
+        run_redundancy.measure_run(root, plan, weights, target)
+
+    return scratch.compute_once(folder, work, {"profile": plan.profile, "run": plan.run.word})
+
+
 def publish_training(root: Path, plan: RunPlan) -> None:
     """Put weights and curves of the run under data/runs/, training it first when that is not done."""
     folder = trained(root, plan)
@@ -66,6 +83,28 @@ def publish_evaluation(root: Path, plan: RunPlan) -> None:
     """Put metrics and per-clip results of the published weights under data/evaluations/."""
     folder = evaluated(root, plan, root / "data" / "runs" / plan.profile / plan.run.word)
     scratch.publish(folder, EVALUATION_OUTPUTS, root / "data" / "evaluations" / plan.profile / plan.run.word)
+
+
+def publish_redundancy(root: Path, plan: RunPlan) -> None:
+    """Put the redundancy of the published weights under data/redundancy/, measuring it first when that is not done.
+
+    Raises ValueError for a run that is not static, FileNotFoundError without weights.
+    """
+    require_plain(plan.run)
+    weights = root / "data" / "runs" / plan.profile / plan.run.word
+    if not (weights / "phase1.safetensors").exists():
+        command = f"vared train {plan.profile} {plan.run.word}"
+        raise FileNotFoundError(f"{weights / 'phase1.safetensors'} does not exist. Train it: {command}")
+    folder = measured(root, plan, weights)
+    scratch.publish(folder, REDUNDANCY_OUTPUTS, root / "data" / "redundancy" / plan.profile / plan.run.word)
+
+
+def publish_all_redundancy(root: Path, profile: str, plans: Sequence[RunPlan], jobs: int) -> bool:
+    """`publish_redundancy` of all static runs among `plans`, `jobs` at a time. Whether all went well."""
+    (root / "data" / "redundancy" / profile).mkdir(parents=True, exist_ok=True)
+    words = [plan.run.word for plan in in_order(plans) if plan.run.plain]
+    commands = {word: [sys.executable, "-m", "vared", "redundancy", profile, word] for word in words}
+    return not commands or not ahead.report_failures(ahead.run_side_by_side(commands, jobs, root))
 
 
 def _is_leader() -> bool:

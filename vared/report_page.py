@@ -14,6 +14,8 @@ from vared.scratch import write_text
 MARKERS = ("<!-- results: written by `vared readme` -->", "<!-- end of results -->")
 OF_PROFILE = (
     ("Table 4.1", "tables/table_4_1"), ("Figure 4-1", "figures/figure_4_1"), ("Figure 4-2", "figures/figure_4_2"),
+    ("Table B.1", "tables/table_b_1"), ("Figure B-1", "figures/figure_b_1"), ("Figure B-6", "figures/figure_b_6"),
+    ("Redundancy and cost against motion and clutter", "figures/adaptivity"),
 )  # fmt: skip
 # Made once, for no profile.
 SHARED = (
@@ -41,8 +43,10 @@ Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
 The method on one clip, equations 3.1 to 3.6 with pictures: [00_method.ipynb](notebooks/00_method.ipynb).
 
 Behind them: [runs.csv](runs.csv) (a row a run and variant), [comparisons.csv](comparisons.csv) (paired differences),
-[policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv). Costs and
-their range are counted in full size on shapes alone; they are the same for every profile.
+[policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv),
+[redundancy.csv](redundancy.csv), [redundancy_extremes.csv](redundancy_extremes.csv), [adaptivity.csv](adaptivity.csv),
+[cost_by_clip.csv](cost_by_clip.csv), [correlations.csv](correlations.csv), [scene_bins.csv](scene_bins.csv). Costs of
+full-size networks and their range are counted on shapes alone; they are the same for every profile.
 
 {_table(folder)}
 

@@ -139,7 +139,9 @@ def controls_table(runs: pd.DataFrame, comparisons: pd.DataFrame, frames: int, s
             saving = (100.0 * (1.0 - found["gflops_total"] / found["gflops_static"])).mean()
             row[f"saving, {ALL_COUNTED}"] = f"{saving:.1f} %"
             row["clip-1"] = with_spread(found["clip1_top1"].mean(), found["clip1_top1"].std())
-        row["dynamic minus this, points (95 % interval)"] = _difference(comparisons, frames, search_space, variant)
+        row["dynamic minus this, points (95 % interval)"] = difference_text(
+            comparisons, f"s{search_space}_{frames}f", variant
+        )
         rows.append(row)
     floor = runs[runs["run"].str.fullmatch(rf"single_frame_{frames}f_seed\d+") & (runs["variant"] == "static")]
     row = {"network": "static, one frame repeated (floor)", "seeds": len(floor) or NOT_RUN}
@@ -148,9 +150,10 @@ def controls_table(runs: pd.DataFrame, comparisons: pd.DataFrame, frames: int, s
     return pd.DataFrame([*rows, row]).fillna("–")
 
 
-def _difference(comparisons: pd.DataFrame, frames: int, search_space: int, variant: str) -> str:
+def difference_text(comparisons: pd.DataFrame, group: str, variant: str) -> str:
+    """`+1.20 (+0.10 to +2.30)`: clip-1 of the dynamic `group` minus that of `variant`, from comparisons.csv."""
     found = comparisons[
-        (comparisons["group"] == f"s{search_space}_{frames}f")
+        (comparisons["group"] == group)
         & (comparisons["first"] == "dynamic") & (comparisons["second"] == variant)
     ]  # fmt: skip
     if found.empty:

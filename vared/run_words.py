@@ -37,6 +37,11 @@ class Run:
     seed: int
 
     @property
+    def plain(self) -> bool:
+        """A static network that sees the video."""
+        return self.network == "static"
+
+    @property
     def single_frame(self) -> bool:
         """Whether clips are one frame repeated."""
         return self.network == "single_frame"
@@ -80,3 +85,10 @@ def parse_run(word: str) -> Run:
         frames=int(match["frames"]),
         seed=int(match["seed"]),
     )
+
+
+def require_plain(run: Run) -> None:
+    """Raises ValueError for a run that is not a static network that sees the video: table B.1 is about those."""
+    if not run.plain:
+        what = "shown one frame repeated" if run.single_frame else run.network
+        raise ValueError(f"{run.word} is {what}; redundancy is measured in static networks on whole clips.")

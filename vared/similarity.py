@@ -30,12 +30,12 @@ def pair_measures(slabs: Tensor) -> Tensor:
     Raises ValueError for values that are not finite.
     """
     constant = _constant(slabs)
-    slabs = slabs.double()
-    mean = slabs.mean(2)
-    centred = slabs - mean.unsqueeze(2)
-    norm = torch.linalg.vector_norm(centred, dim=2)
-    unit = centred / norm.masked_fill(constant, 1).unsqueeze(2)
-    correlation = (unit @ unit.mT).clamp(-1, 1)
+    centred = slabs.to(torch.float64, copy=True)
+    mean = centred.mean(2)
+    centred -= mean.unsqueeze(2)
+    product = centred @ centred.mT
+    norm = product.diagonal(dim1=1, dim2=2).sqrt()
+    correlation = (product / _outer(norm.masked_fill(constant, 1), torch.mul)).clamp(-1, 1)
     square = _outer(norm, torch.sub) ** 2 + 2 * _outer(norm, torch.mul) * (1 - correlation)
     rmse = (square / slabs.shape[2] + _outer(mean, torch.sub) ** 2).sqrt()
 

@@ -10,6 +10,8 @@ The method is the `network` of a run. Settings are those of params.yaml, trainin
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -63,6 +65,17 @@ def clip_gmacs(method: str, network: nn.Module, example: tuple[int, ...]) -> Cal
         report = count_flops(network, example)
         return lambda: cgnet.clip_gmacs(network, report)
     return lambda: arnet.clip_gmacs(network, network.last_decision, example[-1])
+
+
+def most_gmacs(method: str, network: nn.Module, example: tuple[int, ...]) -> float:
+    """GMACs of a clip of which nothing is saved: the plain network's, or AR-Net's with every frame at full size."""
+    if method != "arnet":
+        return count_flops(network, example).static
+    clip = torch.zeros(1, example[1], dtype=torch.long)  # the first action: full size
+    actions = F.one_hot(clip, len(arnet.RESOLUTIONS) + len(arnet.SKIPS)).float()
+    return arnet.clip_gmacs(
+        network, arnet.Decision(actions, torch.ones(clip.shape, dtype=torch.bool)), example[-1]
+    ).item()
 
 
 def _layer_share(network: nn.Module, example: tuple[int, ...], share: float) -> float:
