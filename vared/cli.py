@@ -37,9 +37,11 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    verb("data", make_data, "make the data set of a profile under data/PROFILE", "profile")
+    sets = verb("data", make_data, "make the data sets of a profile under data/PROFILE", "profile")
+    sets.add_argument("--set", help="only this set: default, or a name of data.further in params.yaml (default: all)")
     verb("costs", costs, "count every network of the thesis in full size, plain and under every fixed policy")
-    verb("floors", floors, "accuracy reached without watching the videos", "profile")
+    shortcuts = verb("floors", floors, "accuracy reached without watching the videos", "profile")
+    shortcuts.add_argument("--set", default="default", help="a name of data.further in params.yaml")
     jobs = verb("runs-ahead", runs_ahead, "train and evaluate all runs of a profile side by side", "profile")
     jobs.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time (default: cores)")
     verb("compute", compute, "train and evaluate one run into scratch/, publish nothing", "profile", "run")
@@ -98,9 +100,11 @@ def plan_of(root: Path, options: argparse.Namespace) -> runs.RunPlan:
 
 def make_data(root: Path, options: argparse.Namespace) -> None:
     from vared.data.preparation import prepare
+    from vared.data.sets import set_names
 
-    workers = len(os.sched_getaffinity(0))
-    prepare(root, options.profile, profile_numbers(root, options.profile)["data"], workers=workers)
+    data, workers = profile_numbers(root, options.profile)["data"], len(os.sched_getaffinity(0))
+    for name in [options.set] if options.set else set_names(data):
+        prepare(root, options.profile, data, name, workers=workers)
 
 
 def costs(root: Path, options: argparse.Namespace) -> None:
@@ -115,9 +119,10 @@ def costs(root: Path, options: argparse.Namespace) -> None:
 
 def floors(root: Path, options: argparse.Namespace) -> None:
     from vared.data.preparation import write_floors
+    from vared.data.sets import set_results
 
-    source = profile_numbers(root, options.profile)["data"]
-    write_floors(root, options.profile, source, runs.results_folder(root, options.profile) / "floors.csv")
+    data, results = profile_numbers(root, options.profile)["data"], runs.results_folder(root, options.profile)
+    write_floors(root, options.profile, data, set_results(results, options.set) / "floors.csv", options.set)
 
 
 def runs_ahead(root: Path, options: argparse.Namespace) -> int:

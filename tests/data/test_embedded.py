@@ -15,7 +15,17 @@ import skimage.data
 from scipy.stats import chi2_contingency, kruskal, ks_2samp
 
 from vared.data import floors
-from vared.data.embedded import APPEARANCE_CLASSES, BACKWARDS, CLASSES, CUES, PAIRS, SceneSettings, generate, writer
+from vared.data.embedded import (
+    ALL_CLASSES,
+    APPEARANCE_CLASSES,
+    BACKWARDS,
+    CLASSES,
+    CUES,
+    PAIRS,
+    SceneSettings,
+    generate,
+    writer,
+)
 from vared.data.embedded.actions import act, progress
 from vared.data.embedded.scene import clip_label, draw_places, render_clip
 from vared.data.embedded.settings import ClipFormat
@@ -120,8 +130,11 @@ def test_a_class_is_its_partner_played_backwards(label, cue):
     assert len(forward) == len(backward)
     moved = 0.0
     for a, b in zip(forward, backward, strict=True):
-        for name in ("x", "y", "radius", "angle", "alpha"):
+        for name in ("x", "y", "radius", "angle", "alpha", "glow", "aspect"):
             values = getattr(a, name)
+            if values is None:
+                assert getattr(b, name) is None
+                continue
             np.testing.assert_array_equal(values, getattr(b, name)[::-1])
             moved = max(moved, float(np.ptp(values)))
     assert moved > 0.9
@@ -130,12 +143,16 @@ def test_a_class_is_its_partner_played_backwards(label, cue):
 def test_actions_do_what_their_names_say():
     places = draw_places(np.random.default_rng(0), ClipFormat(64, 48, 40), 8.0)
     done = progress(np.random.default_rng(1), "plain", 40)
-    tracks = {label: act(np.random.default_rng(2), label, done, "plain", places, 1.0) for label in CLASSES}
+    tracks = {label: act(np.random.default_rng(2), label, done, "plain", places, 1.0) for label in ALL_CLASSES}
     assert tracks["rise"][0].y[-1] < tracks["rise"][0].y[0] - 10  # rows count downwards
     assert tracks["approach"][0].radius[-1] > 1.5 * tracks["approach"][0].radius[0]
     assert (tracks["appear"][0].alpha[0], tracks["appear"][0].alpha[-1]) == (0, 1)
     gap = [np.hypot(a.x - b.x, a.y - b.y) for a, b in (tracks["merge"], tracks["split"])]
     assert gap[0][-1] < gap[0][0] - 10 and gap[1][-1] > gap[1][0] + 10
+    assert tracks["brighten"][0].glow[0] < -0.5 and tracks["brighten"][0].glow[-1] > 0.5
+    assert tracks["stretch"][0].aspect[-1] > 2 * tracks["stretch"][0].aspect[0]
+    launch, brake = (np.abs(np.diff(tracks[label][0].x)) for label in ("launch", "brake"))
+    assert launch[20:].sum() > 2 * launch[:19].sum() and brake[:19].sum() > 2 * brake[20:].sum()
     spin, swing = (np.diff(tracks[label][0].angle) for label in ("spin", "swing"))
     assert (spin >= 0).all() or (spin <= 0).all()
     assert swing.min() < -0.01 and swing.max() > 0.01
@@ -243,8 +260,16 @@ def test_generate_refuses_a_folder_with_files_and_empty_splits(root, tmp_path):
         generate(root, train_clips=1, val_clips=1, seed=0)
     with pytest.raises(ValueError, match="0 val clips"):
         generate(tmp_path / "x", train_clips=1, val_clips=0, seed=0)
-    with pytest.raises(ValueError, match="cue_shares"):
-        replace(SETTINGS, cue_shares=(1.0, 1.0, 0.0, 0.0))
+    for words, wrong in {
+        "cue_shares": {"cue_shares": (1.0, 1.0, 0.0, 0.0)},
+        "not rise, jump": {"classes": ("rise", "jump")},
+        r"not rise\.$": {"classes": ("rise",)},
+        r"none of \[\('merge', 'split'\)\]": {"classes": ("rise", "fall", "merge")},
+        "tell striped and dotted apart": {"actor_patterns": ("halves", "dotted")},
+        "within 1 to 3": {"actor_count": (1, 4)},
+    }.items():
+        with pytest.raises(ValueError, match=words):
+            replace(SETTINGS, **wrong)
 
 
 def test_floors_table_names_every_floor(root):

@@ -18,7 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .embedded.settings import CUES, MOTION_CLASSES, PAIRS
+from .embedded.settings import ALL_PAIRS, APPEARANCE_CLASSES, CUES
 from .records import VideoList
 from .video import read_frames
 
@@ -87,10 +87,11 @@ def single_frame_floor(root: str | Path) -> pd.DataFrame:
     Two rows: among all motion classes, and within pairs (told which pair the clip is from, pooled over the pairs).
     """
     clips = read_metadata(root)
-    clips = clips[clips["label"].isin(MOTION_CLASSES)].reset_index(drop=True)
+    clips = clips[~clips["label"].isin(APPEARANCE_CLASSES)].reset_index(drop=True)
     middle = [read_frames(row.path, [row.frames // 2])[0] for row in clips.itertuples()]
     features = _thumbnails(middle)
-    members = [clips["label"].isin(pair).to_numpy() for pair in PAIRS]
+    present = [pair for pair in ALL_PAIRS if clips["label"].isin(pair).any()]
+    members = [clips["label"].isin(pair).to_numpy() for pair in present]
     within = pd.concat([_hits(features[member], clips[member], ridge=True) for member in members])
     rows = [
         _floor_row("middle frame, motion classes", _hits(features, clips, ridge=True), _largest_share(clips)),

@@ -1,4 +1,4 @@
-"""The data stage: put the data set of a profile under data/PROFILE/clips and write down what it is.
+"""The data stages: put each data set of a profile into its folder (vared/data/sets.py) and write down what it is.
 
 identity.json holds one digest over every file. All later stages depend on it instead of thousands of videos.
 """
@@ -7,25 +7,29 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 from vared.data.jhmdb import load_jhmdb
+from vared.data.sets import DEFAULT, load_set, set_folder, set_source
 
 
-def prepare(root: Path, profile: str, source: Mapping[str, object], *, workers: int = 2) -> None:
-    """Make data/PROFILE/clips and identity.json from the `data` section of the profile.
+def prepare(root: Path, profile: str, data: Mapping[str, object], name: str = DEFAULT, *, workers: int = 2) -> None:
+    """Make clips/ and identity.json of the set `name` from the `data` section of the profile.
 
-    Raises ValueError for an unknown source, FileNotFoundError when a data set has to be supplied and is not there.
+    Raises ValueError for an unknown set, source or setting, FileNotFoundError when a data set has to be supplied and is
+    not there.
     """
-    clips = root / "data" / profile / "clips"
+    source = set_source(data, name)
+    clips = set_folder(root, profile, name) / "clips"
     if clips.exists():
         shutil.rmtree(clips)
     settings = {name: value for name, value in source.items() if name != "source"}
     if source["source"] == "embedded":
-        from vared.data.embedded import SceneSettings, generate
+        from vared.data.embedded import generate
 
-        scene = {key: _tuples(value) for key, value in settings.pop("scene", {}).items()}
-        generate(clips, **settings, settings=SceneSettings(**scene), workers=workers)
+        scene = _scene(f"profiles.{profile}.data, set {name}", settings.pop("scene", {}))
+        generate(clips, **settings, settings=scene, workers=workers)
     elif source["source"] == "jhmdb":
         _copy_jhmdb(root / settings["folder"], clips)
     else:
@@ -34,8 +38,13 @@ def prepare(root: Path, profile: str, source: Mapping[str, object], *, workers: 
     (clips.parent / "identity.json").write_text(json.dumps(identity, indent=1) + "\n")
 
 
-def _tuples(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+def _scene(where: str, numbers: Mapping[str, object]):
+    from vared.data.embedded import SceneSettings
+
+    unknown = sorted(set(numbers) - {field.name for field in fields(SceneSettings)})
+    if unknown:
+        raise ValueError(f"params.yaml, {where}: scene has no setting {', '.join(unknown)}; see SceneSettings.")
+    return SceneSettings(**{key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()})
 
 
 def _copy_jhmdb(source: Path, target: Path) -> None:
@@ -59,16 +68,14 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def write_floors(root: Path, profile: str, source: Mapping[str, object], target: Path) -> None:
-    """Write the accuracies reached without watching, to the CSV file `target`."""
+def write_floors(root: Path, profile: str, data: Mapping[str, object], target: Path, name: str = DEFAULT) -> None:
+    """Write the accuracies reached without watching the videos of a set, to the CSV file `target`."""
     # scikit-learn takes seconds to import, and only this stage needs it.
     from vared.data.floors import floors_table, video_floors
 
-    clips = root / "data" / profile / "clips"
-    if source["source"] == "embedded":
-        table = floors_table(clips)
+    if set_source(data, name)["source"] == "embedded":
+        table = floors_table(set_folder(root, profile, name) / "clips")
     else:
-        parts = {"train": "train", "val": "test"}
-        table = video_floors({name: load_jhmdb(clips, part, source["split"]) for name, part in parts.items()})
+        table = video_floors(load_set(root, profile, data, name))
     target.parent.mkdir(parents=True, exist_ok=True)
     table.round(6).to_csv(target, index=False)

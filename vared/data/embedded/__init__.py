@@ -1,9 +1,23 @@
-"""Embedded action data set: short videos generated on the machine, with known motion, clutter, masks and boxes.
+"""Generated action data sets: short videos made on the machine, with known motion, clutter, masks and boxes.
 
-Twelve classes, safe under horizontal flip: ten told apart by the order of time (five pairs), two by fine texture.
+The default, the embedded data set, has twelve classes, safe under horizontal flip: ten told apart by the order of time
+(five pairs), two by fine texture. Sets of another character are the same generator with other `SceneSettings`.
 """
 
-from .settings import APPEARANCE_CLASSES, BACKWARDS, CLASSES, CUES, MOTION_CLASSES, PAIRS, SceneSettings
+from .settings import (
+    ALL_CLASSES,
+    ALL_PAIRS,
+    APPEARANCE_CLASSES,
+    BACKWARDS,
+    CLASSES,
+    CUES,
+    MOTION_CLASSES,
+    PAIRS,
+    SceneSettings,
+)
 from .writer import generate
 
-__all__ = ["APPEARANCE_CLASSES", "BACKWARDS", "CLASSES", "CUES", "MOTION_CLASSES", "PAIRS", "SceneSettings", "generate"]
+__all__ = [
+    "ALL_CLASSES", "ALL_PAIRS", "APPEARANCE_CLASSES", "BACKWARDS", "CLASSES", "CUES", "MOTION_CLASSES", "PAIRS",
+    "SceneSettings", "generate",
+]  # fmt: skip

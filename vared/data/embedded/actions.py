@@ -6,11 +6,11 @@ are equal in distribution frame by frame. `progress` runs from 0 to 1 over the c
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .settings import BACKWARDS, SceneSettings
+from .settings import APPEARANCE_CLASSES, BACKWARDS, SceneSettings
 from .shapes import Track
 
 # pixels, at which a sway takes the number of cycles drawn for it
@@ -35,6 +35,7 @@ def act(
     """Tracks of the actors of a clip: one, or two for merge and split.
 
     `done` is the progress of the forward class; `places` are the actor, and perhaps its partner, at mid-action.
+    Raises ValueError for a class that nothing here acts.
     """
     action = BACKWARDS.get(label, label)
     if label in BACKWARDS:
@@ -60,9 +61,45 @@ def act(
         # total rotation there and back as long as that of spin; brief swings go out once and return
         turn = 1 - np.cos(2 * np.pi * done) if cue == "brief" else np.sin(2 * np.pi * (1.1 * done + phase))
         track.angle = track.angle + sign * (2.6 + 1.5 * size) / 4 * extent * turn
-    else:  # striped, dotted: drift sideways
+    elif action == "launch":  # ever faster; played backwards it brakes
+        track.x = track.x + sign * (14 + 6 * size) * (done * done - 0.5) * extent
+    elif action == "brighten":  # both ends equally far from the look that every other class shows
+        track.glow = np.clip((1.3 + 0.4 * size) * centred, -0.9, 0.9)
+    elif action == "stretch":
+        track.aspect = (2.4 + 0.8 * size) ** centred
+    elif action in APPEARANCE_CLASSES:  # drift sideways
         track.x = track.x + sign * (12 + 6 * size) * centred
+    else:
+        raise ValueError(f"No action is known for the class {label!r}.")
     return [track]
+
+
+@dataclass(frozen=True)
+class Guise:
+    """How a clip shows its class: number of actors, size of the action, pattern of those not told by their pattern."""
+
+    actors: int
+    extent: float
+    pattern: str
+
+
+def draw_guise(rng: np.random.Generator, label: str, settings: SceneSettings) -> Guise:
+    """Drawn without knowledge of the class, but that merge and split take two."""
+    actors = int(rng.integers(settings.actor_count[0], settings.actor_count[1] + 1))
+    extent = settings.action_extent * rng.uniform(*settings.extent_factor)
+    pattern = settings.actor_patterns[rng.integers(len(settings.actor_patterns))]
+    return Guise(2 if label in ("merge", "split") else actors, extent, pattern)
+
+
+def companions(actor: Track, place: Track, others: list[Track]) -> list[Track]:
+    """The actor's action done by further objects at the same time: `place` at rest becomes each of the `others`."""
+    return [
+        replace(
+            actor, x=actor.x - place.x + other.x, y=actor.y - place.y + other.y,
+            radius=actor.radius * other.radius / place.radius, angle=actor.angle - place.angle + other.angle,
+        )
+        for other in others
+    ]  # fmt: skip
 
 
 def mean_motion(tracks: list[Track]) -> float:
@@ -70,10 +107,22 @@ def mean_motion(tracks: list[Track]) -> float:
     spokes = np.arange(6) * np.pi / 3
     steps = []
     for track in tracks:
+        if track.aspect is not None:
+            steps.append(_stretching_motion(track, spokes))
+            continue
         x = track.x[:, None] + 0.7 * track.radius[:, None] * np.cos(track.angle[:, None] + spokes)
         y = track.y[:, None] + 0.7 * track.radius[:, None] * np.sin(track.angle[:, None] + spokes)
         steps.append(np.sqrt(np.diff(x, axis=0) ** 2 + np.diff(y, axis=0) ** 2).mean())
     return float(np.mean(steps))
+
+
+def _stretching_motion(track: Track, spokes: np.ndarray) -> np.ndarray:
+    along = 0.7 * (track.radius * track.aspect)[:, None] * np.cos(spokes)
+    across = 0.7 * track.radius[:, None] * np.sin(spokes)
+    cosine, sine = np.cos(track.angle)[:, None], np.sin(track.angle)[:, None]
+    x = track.x[:, None] + cosine * along - sine * across
+    y = track.y[:, None] + sine * along + cosine * across
+    return np.sqrt(np.diff(x, axis=0) ** 2 + np.diff(y, axis=0) ** 2).mean()
 
 
 def add_sway(rng: np.random.Generator, tracks: list[Track], motion: float) -> None:

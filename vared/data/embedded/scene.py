@@ -6,11 +6,11 @@ A clip is a pure function of (seed, split, index, settings). Frames are uint8 (T
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .actions import act, add_sway, draw_motion, mean_motion, progress
+from .actions import act, add_sway, companions, draw_guise, draw_motion, mean_motion, progress
 from .settings import APPEARANCE_CLASSES, CLASSES, CUES, ClipFormat, SceneSettings, clip_format
 from .shapes import Look, Track, muted_look, paint, random_look
 from .textures import background
@@ -41,14 +41,14 @@ class Camera:
         """A world track as the camera sees it."""
         x = centre_x + self.zoom * (track.x - centre_x) + self.x
         y = centre_y + self.zoom * (track.y - centre_y) + self.y
-        return Track(x, y, track.radius * self.zoom, track.angle, track.alpha)
+        return replace(track, x=x, y=y, radius=track.radius * self.zoom)
 
 
-def clip_label(seed: int, split: str, index: int) -> str:
+def clip_label(seed: int, split: str, index: int, classes: tuple[str, ...] = CLASSES) -> str:
     """Class of a clip. Each block of as many clips as classes holds every class once, in random order."""
-    block, place = divmod(index, len(CLASSES))
-    order = np.random.default_rng([seed, _SPLITS.index(split), block, 1]).permutation(len(CLASSES))
-    return CLASSES[order[place]]
+    block, place = divmod(index, len(classes))
+    order = np.random.default_rng([seed, _SPLITS.index(split), block, 1]).permutation(len(classes))
+    return classes[order[place]]
 
 
 def draw_camera(rng: np.random.Generator, frames: int, amplitude: float) -> Camera:
@@ -132,10 +132,11 @@ def scatter(rng: np.random.Generator, frames: int, height: int, width: int, drif
 
 def render_clip(seed: int, split: str, index: int, settings: SceneSettings) -> Clip:
     """Draw and render one clip; the same arguments give the same frames on every machine."""
-    label = clip_label(seed, split, index)
-    shape = clip_format(settings, index // len(CLASSES))
-    clip_seed = [seed, _SPLITS.index(split), index, 2]
-    rng = np.random.default_rng(clip_seed)
+    label = clip_label(seed, split, index, settings.classes)
+    shape = clip_format(settings, index // len(settings.classes))
+    clip_seed = [seed, _SPLITS.index(split), index]
+    rng = np.random.default_rng([*clip_seed, 2])
+    guise = draw_guise(np.random.default_rng([*clip_seed, 3]), label, settings)
     cue = CUES[int(np.searchsorted(np.cumsum(settings.cue_shares)[:-1], rng.random(), side="right"))]
     radius = rng.uniform(*(settings.fine_radius if cue == "fine" else settings.actor_radius))
     bitrate = int(rng.integers(settings.bitrate[0], settings.bitrate[1] + 1))
@@ -153,16 +154,18 @@ def render_clip(seed: int, split: str, index: int, settings: SceneSettings) -> C
 
     places = draw_places(rng, shape, radius)
     standing = draw_bystanders(rng, label, cue, places, settings.bystander_share)
-    bystanders = [(track, random_look(rng)) for track in standing]
+    together = places[1 : guise.actors]
+    bystanders = [(track, random_look(rng)) for track in standing if all(track is not taken for taken in together)]
     done = progress(rng, cue, shape.frames)
-    actors = act(rng, label, done, cue, places, settings.action_extent)
+    actors = act(rng, label, done, cue, places, guise.extent)
+    actors += companions(actors[0], places[0], places[len(actors) : guise.actors])
     add_sway(rng, actors, draw_motion(rng, cue, settings))
     motion = mean_motion(actors)
     phase = int(rng.integers(2 * settings.blink_frames))
     if cue == "alternating":  # one of two actors, for every other class has but one to hide
         shown = (np.arange(shape.frames) + phase) // settings.blink_frames % 2
         actors[0].alpha = actors[0].alpha * shown
-    pattern = label if label in APPEARANCE_CLASSES else "halves"
+    pattern = label if label in APPEARANCE_CLASSES else guise.pattern
     period = rng.uniform(4.2, 5.5) if cue == "fine" else rng.uniform(6, 8)
     cast = [(actor, random_look(rng, pattern, period)) for actor in actors]
 

@@ -28,13 +28,18 @@ class Look:
 
 @dataclass
 class Track:
-    """Centre, radius (pixels), angle (radians) and opacity of an object in every frame, each (T,)."""
+    """Centre, radius (pixels), angle (radians) and opacity of an object in every frame, each (T,).
+
+    `glow` -1..1 fades its colours to black or white, `aspect` scales it along its own x axis; None leaves both alone.
+    """
 
     x: np.ndarray
     y: np.ndarray
     radius: np.ndarray
     angle: np.ndarray
     alpha: np.ndarray
+    glow: np.ndarray | None = None
+    aspect: np.ndarray | None = None
 
 
 def random_look(rng: np.random.Generator, pattern: str = "halves", period: float = 5.0) -> Look:
@@ -83,7 +88,8 @@ def second_colour(look: Look, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def paint(frames: np.ndarray, track: Track, look: Look) -> tuple[tuple[slice, slice], np.ndarray]:
     """Draw an object into float32 frames (T, H, W, 3) in place; return the window touched and its opacity there."""
     _, height, width, _ = frames.shape
-    reach = track.radius * 1.3 + 1.5
+    longest = 1.0 if track.aspect is None else np.maximum(track.aspect, 1.0)
+    reach = track.radius * longest * 1.3 + 1.5
     left, right = max(0, int((track.x - reach).min())), min(width, int((track.x + reach).max()) + 1)
     top, bottom = max(0, int((track.y - reach).min())), min(height, int((track.y + reach).max()) + 1)
     window = (slice(top, max(top, bottom)), slice(left, max(left, right)))
@@ -96,6 +102,8 @@ def paint(frames: np.ndarray, track: Track, look: Look) -> tuple[tuple[slice, sl
     radius, cosine, sine = (per_frame(v) for v in (track.radius, np.cos(track.angle), np.sin(track.angle)))
     dx, dy = columns - per_frame(track.x), rows[:, None] - per_frame(track.y)
     local_x, local_y = cosine * dx + sine * dy, cosine * dy - sine * dx
+    if track.aspect is not None:  # distances along x are then approximate: its edge is that much softer or harder
+        local_x = local_x / per_frame(track.aspect)
     depth = -radius * signed_distance(look.shape, local_x / radius, local_y / radius)  # pixels inside the outline
     opacity = np.clip(depth + np.float32(0.5), 0, 1) * per_frame(track.alpha)
     share = second_colour(look, local_x, local_y)[..., None]
@@ -103,6 +111,9 @@ def paint(frames: np.ndarray, track: Track, look: Look) -> tuple[tuple[slice, sl
     if look.outline is not None:
         rim = np.clip(np.float32(1.7) - depth, 0, 1)[..., None]
         colour += rim * (look.outline - colour)
+    if track.glow is not None:
+        glow = per_frame(track.glow)[..., None]
+        colour += np.abs(glow) * ((glow > 0) - colour)
     view = frames[:, window[0], window[1]]
     view += opacity[..., None] * (colour - view)
     return window, opacity

@@ -1,4 +1,4 @@
-"""Write the embedded data set: H.264 files in the Kinetics layout, masks in the J-HMDB layout, boxes and clip rows.
+"""Write a generated data set: H.264 files in the Kinetics layout, masks in the J-HMDB layout, boxes and clip rows.
 
 root/{train,val}/<class>/<id>_<start>_<end>.mp4     root/{train,val}.csv     root/classes.txt
 root/puppet_mask/<class>/<clip>/puppet_mask.mat     root/clips.csv           root/boxes.csv
@@ -22,7 +22,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from .scene import Clip, render_clip
-from .settings import CLASSES, SceneSettings
+from .settings import SceneSettings
 
 
 def mask_boxes(masks: np.ndarray) -> np.ndarray:
@@ -87,7 +87,7 @@ def write_clip(root: Path, seed: int, split: str, index: int, settings: SceneSet
     return row, mask_boxes(clip.masks)
 
 
-def _write_tables(root: Path, results: list[tuple[dict, np.ndarray]]) -> None:
+def _write_tables(root: Path, results: list[tuple[dict, np.ndarray]], classes: tuple[str, ...]) -> None:
     clips = pd.DataFrame([row for row, _ in results])
     for split in ("train", "val"):
         rows = clips[clips["split"] == split]
@@ -96,14 +96,14 @@ def _write_tables(root: Path, results: list[tuple[dict, np.ndarray]]) -> None:
     boxes = pd.DataFrame(np.concatenate([boxes for _, boxes in results]), columns=["frame", "x1", "y1", "x2", "y2"])
     boxes.insert(0, "clip", np.repeat([row["clip"] for row, _ in results], [len(boxes) for _, boxes in results]))
     boxes.to_csv(root / "boxes.csv", index=False)
-    (root / "classes.txt").write_text("\n".join(CLASSES) + "\n")
+    (root / "classes.txt").write_text("\n".join(classes) + "\n")
 
 
 def generate(
     root: str | Path, *, train_clips: int, val_clips: int, seed: int, settings: SceneSettings | None = None,
     workers: int = 2,
 ) -> Path:  # fmt: skip
-    """Generate the embedded data set into `root`, which must not exist (or be an empty folder), and return it.
+    """Generate a data set into `root`, which must not exist (or be an empty folder), and return it.
 
     A clip depends on (seed, split, index, settings) alone: more clips or other `workers` (processes) never change
     one. Everything is written beside `root` and moved there at the end, so a killed run leaves no `root`.
@@ -118,13 +118,13 @@ def generate(
     scratch = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
     try:
         for folder in ("train", "val", "puppet_mask"):
-            for label in CLASSES:
+            for label in settings.classes:
                 (scratch / folder / label).mkdir(parents=True)
         tasks = [("train", i) for i in range(train_clips)] + [("val", i) for i in range(val_clips)]
         jobs = (delayed(write_clip)(scratch, seed, split, index, settings) for split, index in tasks)
         stream = Parallel(n_jobs=workers, return_as="generator")(jobs)
         results = list(tqdm(stream, total=len(tasks), desc="generating clips", unit="clip", mininterval=1))
-        _write_tables(scratch, results)
+        _write_tables(scratch, results, settings.classes)
         scratch.chmod(0o755)  # mkdtemp folders are private
         os.replace(scratch, root)
     except BaseException:
