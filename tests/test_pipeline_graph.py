@@ -1,6 +1,7 @@
 """dvc.yaml, params.yaml, the lists in vared/runs.py and the notebooks agree."""
 
 import ast
+import json
 from pathlib import Path
 
 import nbformat
@@ -26,8 +27,12 @@ HARMLESS = {
 
 
 def content(stage: str) -> dict:
-    """What a stage is made of, whether it is made once or for every profile or run."""
-    return STAGES[stage].get("do", STAGES[stage])
+    """What a stage is made of, whether it is made once or for every profile or run, its own variables filled in."""
+    found = STAGES[stage].get("do", STAGES[stage])
+    text = json.dumps(found)
+    for name, value in (pair for variables in found.get("vars", []) for pair in variables.items()):
+        text = text.replace(f"${{{name}}}", value)
+    return json.loads(text)
 
 
 def dependencies(stage: str) -> list[str]:
@@ -109,6 +114,7 @@ def test_every_profile_says_on_how_many_clips_redundancy_is_measured_and_has_the
 
 def test_the_counting_stage_watches_all_that_counts():
     used = {"vared/paper.py"} | imported("vared/static_costs.py") | imported("vared/policy_range.py")
+    used |= imported("vared/overheads.py")
     for path in sorted((ROOT / "vared" / "backbones").glob("*.py")):
         used |= imported(path.relative_to(ROOT).as_posix())
     outside = {name for name in used - HARMLESS if not name.startswith("vared/backbones/")}
@@ -126,12 +132,91 @@ def test_dependencies_that_lie_in_git_exist():
 
 
 def test_active_profiles_and_runs_agree():
-    expected = {}
-    for profile, folder in PARAMETERS["active"].items():
-        assert Path(folder) == results_folder(Path(), profile)
-        expected |= PARAMETERS["run_lists"][profile]
-    assert PARAMETERS["runs"] == expected
-    assert set(PARAMETERS["run_lists"]) <= set(PARAMETERS["profiles"])
+    for used, lists in (("runs", "run_lists"), ("benchmark_runs", "benchmark_lists")):
+        expected = {}
+        for profile, folder in PARAMETERS["active"].items():
+            assert Path(folder) == results_folder(Path(), profile)
+            expected |= PARAMETERS[lists][profile]
+        assert PARAMETERS[used] == expected
+    assert set(PARAMETERS["run_lists"]) == set(PARAMETERS["benchmark_lists"]) <= set(PARAMETERS["profiles"])
+    for profile, listed in PARAMETERS["benchmark_lists"].items():
+        assert listed.items() <= PARAMETERS["run_lists"][profile].items()
+
+
+TABLES = [stage for stage in STAGES if stage.startswith("table_") and "vars" in STAGES[stage]["do"]]
+
+
+def test_every_table_of_accuracies_in_the_thesis_has_a_stage():
+    printed = {path.stem for path in (ROOT / "data" / "paper").glob("table_*.csv")}
+    assert set(TABLES) == printed - {"table_4_1", "table_4_9", "table_b_1"}  # their own stage; localisation; redundancy
+
+
+@pytest.mark.parametrize("stage", TABLES)
+def test_a_table_depends_on_its_own_notebook_and_thesis_numbers_only(stage):
+    assert content(stage)["cmd"] == f"python -m vared notebook run {stage} ${{key}}"
+    watched, package = dependencies(stage), imported("vared/table_pages.py")
+    assert {name for name in watched if name.startswith("vared/")} == package - HARMLESS
+    others = {"data/paper/table_4_1.csv"} if stage == "table_4_8" else set()
+    assert {name for name in watched if name.startswith("data/")} == {f"data/paper/{stage}.csv"} | others
+    assert [name for name in watched if name.startswith("notebooks/")] == [f"notebooks/{stage}.ipynb"]
+    folders = [f"${{item}}/tables/{stage}.csv", f"${{item}}/tables/{stage}.md", f"${{item}}/notebooks/{stage}.ipynb"]
+    assert outputs(stage) == folders
+
+
+def test_dvc_sees_a_stage_for_every_table_and_profile():
+    from dvc.repo import Repo
+
+    with Repo(ROOT, uninitialized=True) as repo:
+        for profile in PARAMETERS["active"]:
+            for table in TABLES:
+                (stage,) = repo.stage.collect(f"{table}@{profile}")
+                assert stage.cmd == f"python -m vared notebook run {table} {profile}"
+                assert (ROOT / "notebooks" / f"{table}.ipynb").samefile(next(
+                    dep.fs_path for dep in stage.deps if dep.fs_path.endswith(".ipynb")
+                ))  # fmt: skip
+
+
+def test_claims_watch_every_table_that_their_rules_read():
+    from vared.claims.tables import SHARED, NotTested, Results
+    from vared.claims.verdicts import RULES
+
+    read = set()
+
+    class Recorded(Results):
+        def _table(self, name):
+            read.add(name)
+            return super()._table(name)
+
+    results = Recorded("embedded", ROOT / "results", ROOT / "results")
+    for part in (part for rule in RULES.values() for part in rule.parts):
+        try:
+            part.measure(results)
+        except NotTested:
+            pass
+    made = {name for stage in STAGES for name in outputs(stage)}
+    files = {("results/" if name in SHARED else "${item}/") + f"{name}.csv" for name in read}
+    tables = {name for name in dependencies("claims") if name.endswith(".csv") and not name.startswith("data/")}
+    assert tables == files & made and {"${item}/runs.csv", "results/overheads.csv"} <= tables
+    package = {name for name in imported("vared/claims/verdicts.py") - HARMLESS if not name.startswith("vared/claims/")}
+    assert {name for name in dependencies("claims") if name.startswith("vared/")} == package | {"vared/claims"}
+
+
+def test_the_stage_that_a_tested_claim_names_exists():
+    import pandas as pd
+
+    path = ROOT / "results" / "claims.csv"
+    if not path.exists():
+        pytest.skip("results/claims.csv is absent: run make repro")
+    claims = pd.read_csv(path)
+    assert set(claims[claims["verdict"] != "not tested here"]["stage"]) <= set(STAGES)
+
+
+def test_the_front_page_links_what_it_waits_for():
+    from vared.report_page import OF_PROFILE, SHARED
+
+    linked = {f"${{item}}/{name}.md" for _, name in OF_PROFILE} | {f"results/{name}.md" for _, name, *_ in SHARED}
+    waited = {name for name in dependencies("report") if name.endswith(".md")}
+    assert waited == linked | {"${item}/claims.md"}
 
 
 @pytest.mark.parametrize("profile", PARAMETERS["run_lists"])

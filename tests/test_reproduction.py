@@ -13,8 +13,12 @@ active: {embedded: results}  # the default
 lists:
   embedded: &embedded_runs {a: 1}
   smoke: &smoke_runs {b: 2}
+benchmark_lists:
+  embedded: &embedded_benchmarks {c: 3}
+  smoke: &smoke_benchmarks {}
 
 runs: {<<: [*embedded_runs]}  # all
+benchmark_runs: {<<: [*embedded_benchmarks]}
 """
 
 
@@ -28,7 +32,7 @@ def test_activating_a_profile_adds_it_and_keeps_the_comments(parameters):
     assert activate(parameters, "smoke")
     content = yaml.safe_load(parameters.read_text())
     assert content["active"] == {"embedded": "results", "smoke": "results/smoke"}
-    assert content["runs"] == {"a": 1, "b": 2}
+    assert content["runs"] == {"a": 1, "b": 2} and content["benchmark_runs"] == {"c": 3}
     assert [line for line in parameters.read_text().splitlines() if "#" in line][1].endswith("# the default")
     assert not activate(parameters, "smoke")
 
@@ -37,10 +41,12 @@ def test_a_profile_can_be_the_only_one(parameters):
     activate(parameters, "smoke", only=True)
     content = yaml.safe_load(parameters.read_text())
     assert content["active"] == {"smoke": "results/smoke"} and content["runs"] == {"b": 2}
+    assert content["benchmark_runs"] == {}
 
 
-def test_parameters_without_the_two_lines_are_refused_unchanged(parameters):
-    parameters.write_text(TEXT.replace("runs: {<<", "runs:  {<<"))
+@pytest.mark.parametrize("line", ["active: {", "\nruns: {<<", "benchmark_runs: {<<"])
+def test_parameters_without_one_of_the_lines_are_refused_unchanged(parameters, line):
+    parameters.write_text(TEXT.replace(line, line.replace(": ", ":  ")))
     before = parameters.read_text()
     with pytest.raises(ValueError, match="must have the lines"):
         activate(parameters, "smoke")

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 
     sets = verb("data", make_data, "make the data sets of a profile under data/PROFILE", "profile")
     sets.add_argument("--set", help="only this set: default, or a name of data.further in params.yaml (default: all)")
-    verb("costs", costs, "count every network of the thesis in full size, plain and under every fixed policy")
+    verb("costs", costs, "count every network of the thesis in full size: operations of each fixed policy, parameters")
     shortcuts = verb("floors", floors, "accuracy reached without watching the videos", "profile")
     shortcuts.add_argument("--set", default="default", help="a name of data.further in params.yaml")
     jobs = verb("runs-ahead", runs_ahead, "train and evaluate all runs of a profile side by side", "profile")
@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     analysis_verbs.add_verbs(verb)
     benchmarks.add_arguments(verb("benchmark", benchmarks.run, "time a dynamic network against its static version"))
     export_verb.add_arguments(verb("export", export_verb.run, "write a trained run as ONNX, one policy for all clips"))
+    verb("claims", claims, "judge the thesis's claims by the results of a profile", "profile")
     verb("report", report, "write the README of the results of a profile", "profile")
     verb("readme", readme, "put the main table of the results into README.md")
     verb("activate", activate, "let dvc repro rebuild a profile too", "profile")
@@ -108,13 +109,14 @@ def make_data(root: Path, options: argparse.Namespace) -> None:
 
 
 def costs(root: Path, options: argparse.Namespace) -> None:
-    from vared import paper, policy_range, static_costs
+    from vared import overheads, paper, policy_range, static_costs
 
     printed, target = root / "data" / "paper", root / "results"
     plain = static_costs.count_networks(paper.printed_static(printed))
     scratch.write_text(target / "static_costs.csv", plain.to_csv(index=False))
-    dynamic = policy_range.count_policies(paper.printed_dynamic(printed))
-    scratch.write_text(target / "policy_range.csv", dynamic.to_csv(index=False))
+    networks = paper.printed_dynamic(printed)
+    scratch.write_text(target / "policy_range.csv", policy_range.count_policies(networks).to_csv(index=False))
+    scratch.write_text(target / "overheads.csv", overheads.count_overheads(networks).to_csv(index=False))
 
 
 def floors(root: Path, options: argparse.Namespace) -> None:
@@ -150,6 +152,13 @@ def collect(root: Path, options: argparse.Namespace) -> None:
     words = profile_runs(root, options.profile)
     evaluations = root / "data" / "evaluations" / options.profile
     collecting.collect(evaluations, words, runs.results_folder(root, options.profile))
+
+
+def claims(root: Path, options: argparse.Namespace) -> None:
+    from vared.claims import write_claims
+
+    profile_numbers(root, options.profile)
+    write_claims(root, options.profile)
 
 
 def report(root: Path, options: argparse.Namespace) -> None:

@@ -13,14 +13,19 @@ from vared.scratch import write_text
 
 MARKERS = ("<!-- results: written by `vared readme` -->", "<!-- end of results -->")
 OF_PROFILE = (
-    ("Table 4.1", "tables/table_4_1"), ("Figure 4-1", "figures/figure_4_1"), ("Figure 4-2", "figures/figure_4_2"),
-    ("Table B.1", "tables/table_b_1"), ("Figure B-1", "figures/figure_b_1"), ("Figure B-6", "figures/figure_b_6"),
+    ("Table 4.1", "tables/table_4_1"),
+    *((f"Table 4.{number}", f"tables/table_4_{number}") for number in (2, 3, 4, 5, 6, 7, 8, 10, 11, 12)),
+    ("Table B.1", "tables/table_b_1"), ("Table B.2", "tables/table_b_2"),
+    ("Figure 4-1", "figures/figure_4_1"), ("Figure 4-2", "figures/figure_4_2"),
+    ("Figure B-1", "figures/figure_b_1"), ("Figure B-6", "figures/figure_b_6"),
     ("Redundancy and cost against motion and clutter", "figures/adaptivity"),
 )  # fmt: skip
-# Made once, for no profile.
+# Made once, for no profile; the third word is the notebook where that is called otherwise.
 SHARED = (
     ("Static costs, tables 4.1 to 4.9, B.2", "tables/static_costs"),
+    ("Parameters that gates and cheap operations add", "tables/overheads"),
     ("Range of each network's cost, and the thesis's place in it", "tables/policy_range"),
+    ("Speed columns of tables 4.1, 4.2, 4.5 to 4.7, 4.11, 4.12", "benchmarks/speed", "benchmark"),
 )
 
 
@@ -39,6 +44,7 @@ Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
 |---|---|---|---|
 {_links(folder, folder, OF_PROFILE)}
 {_links(root / "results", folder, SHARED)}
+| Claims of the thesis, with verdicts | [claims.md](claims.md) | [claims.csv](claims.csv) | `vared claims {profile}` |
 
 The method on one clip, equations 3.1 to 3.6 with pictures: [00_method.ipynb](notebooks/00_method.ipynb).
 
@@ -65,11 +71,12 @@ another processor they differ in the last digits, and training can amplify that:
     return folder / "README.md"
 
 
-def _links(home: Path, seen_from: Path, results: tuple[tuple[str, str], ...]) -> str:
+def _links(home: Path, seen_from: Path, results: tuple[tuple[str, ...], ...]) -> str:
     """A row for each of `results` (title, path without ending) below `home`, as links from `seen_from`."""
     rows = []
-    for title, name in results:
-        files = [home / f"{name}.md", home / f"{name}.csv", home / "notebooks" / f"{Path(name).name}.ipynb"]
+    for title, name, *notebook in results:
+        source = notebook[0] if notebook else Path(name).name
+        files = [home / f"{name}.md", home / f"{name}.csv", home / "notebooks" / f"{source}.ipynb"]
         links = (f"[{file.name}]({os.path.relpath(file, seen_from)})" for file in files)
         rows.append(f"| {title} | " + " | ".join(links) + " |")
     return "\n".join(rows)

@@ -50,7 +50,8 @@ def _dvc(root: Path, environment: Mapping[str, str], *arguments: str) -> int:
 def activate(parameters: Path, profile: str, *, only: bool = False) -> bool:
     """Make `profile` active in the file `parameters`, alone or beside the others; whether that changed the file.
 
-    Edits the two lines `active: {...}` and `runs: {<<: [...]}` and nothing else, so comments stay.
+    Edits the lines `active: {...}`, `runs: {<<: [...]}` and `benchmark_runs: {<<: [...]}` and nothing else, so comments
+    stay.
     """
     before = parameters.read_text(encoding="utf-8")
     folder = results_folder(Path(), profile)
@@ -63,10 +64,12 @@ def activate(parameters: Path, profile: str, *, only: bool = False) -> bool:
     for pattern, entry in (
         (r"^(?P<head>active: \{)(?P<entries>[^}]*)(?P<tail>\})", f"{profile}: {folder}"),
         (r"^(?P<head>runs: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_runs"),
+        (r"^(?P<head>benchmark_runs: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_benchmarks"),
     ):
         text, count = re.subn(pattern, lambda line, entry=entry: add(line, entry), text, flags=re.MULTILINE)
         if count != 1:
-            raise ValueError(f"{parameters.name} must have the lines 'active: {{...}}' and 'runs: {{<<: [...]}}' once.")
+            lines = "'active: {...}', 'runs: {<<: [...]}' and 'benchmark_runs: {<<: [...]}'"
+            raise ValueError(f"{parameters.name} must have the lines {lines} once.")
     if text != before:
         parameters.write_text(text, encoding="utf-8")
     return text != before

@@ -43,9 +43,9 @@ def rule(stage: str, *parts: Part) -> Rule:
     return Rule(stage, parts)
 
 
-def at(backbone: str, frames: int, data: str = KINETICS, **more) -> dict:
-    """Where a number is from: a backbone, a clip length, a data set by the thesis's name."""
-    return {"backbone": backbone, "frames": frames, "data": data, **more}
+def at(backbone: str, frames: int, data: str = KINETICS, training: str = "usual") -> dict:
+    """Where a number is from: a backbone, a clip length, a data set by the thesis's name, usual or long training."""
+    return {"backbone": backbone, "frames": frames, "data": data, "training": training}
 
 
 def named(place: dict) -> str:
@@ -53,6 +53,7 @@ def named(place: dict) -> str:
     words = [paper.TITLES[place["backbone"]]] if "backbone" in place else []
     words += [f"{place['frames']} frames"] if "frames" in place else []
     words += [f"for {place['data']}"] if place.get("data", KINETICS) != KINETICS else []
+    words += ["trained longer"] if place.get("training") == "long" else []
     return ", ".join(words) + ": " if words else ""
 
 

@@ -27,6 +27,7 @@ STAND_INS = {
     "Kinetics-400": ("embedded_kinetics",),
     "Moments-In-Time": ("embedded_moments",),
 }
+HOLDS, REFUTED, UNDECIDED = "holds", "refuted", "undecided"
 STATIC = {"network": "static", "variant": "static"}
 EQUAL_EPOCHS = {"network": "static", "variant": "static_equal_epochs"}
 DYNAMIC = {"network": "dynamic", "variant": "dynamic", "search_space": 2, "dimensions": "both"}
@@ -46,6 +47,12 @@ class Measured:
     low: float
     high: float
     basis: str
+
+    def within(self, low: float, high: float) -> str:
+        """HOLDS when the whole interval lies between `low` and `high`, REFUTED when none of it does, else UNDECIDED."""
+        if low < self.low and self.high < high:
+            return HOLDS
+        return REFUTED if self.high <= low or self.low >= high else UNDECIDED
 
 
 class Results:

@@ -15,14 +15,14 @@ import pandas as pd
 from vared.claims.analysis_rules import ANALYSIS
 from vared.claims.parts import Part, Rule
 from vared.claims.recognition_rules import RECOGNITION
-from vared.claims.tables import Measured, NotTested, Results
+from vared.claims.tables import HOLDS, REFUTED, Measured, NotTested, Results
 from vared.reporting import markdown
 from vared.runs import results_folder
 from vared.scratch import write_text
 
 RULES = dict(sorted((RECOGNITION | ANALYSIS).items()))
 REPRODUCED, NOT_REPRODUCED, NOT_TESTED = "reproduced", "not reproduced", "not tested here"
-HOLDS, REFUTED, UNDECIDED, MISSING = "holds", "refuted", "undecided", "missing"
+MISSING = "missing"  # the outcome of a part without a number; others: Measured.within
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,7 @@ def examine(part: Part, results: Results) -> Finding:
         return Finding(part, MISSING, error.found, str(error))
     if any(isnan(number) for number in (found.value, found.low, found.high)):
         return Finding(part, MISSING, None, "the number is not defined")
-    if part.low < found.low and found.high < part.high:
-        return Finding(part, HOLDS, found)
-    outside = found.high <= part.low or found.low >= part.high
-    return Finding(part, REFUTED if outside else UNDECIDED, found)
+    return Finding(part, found.within(part.low, part.high), found)
 
 
 def verdict(findings: list[Finding]) -> str:
