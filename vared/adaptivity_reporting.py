@@ -95,7 +95,7 @@ def adaptivity_table(adaptivity: pd.DataFrame, runs: pd.DataFrame, comparisons: 
         row["least to most costly clip"] = f"{percent['min'].mean():.1f} to {percent['max'].mean():.1f}"
         row["fullest bin of 5 %"] = f"{of_group['fullest_bin'].mean():.1f} % of clips"
         for dimension in ("temporal", "channel"):
-            for name, title in (("entropy", "entropy"), ("class_information", "of it about the class")):
+            for name, title in (("entropy", "entropy"), ("class_information", "entropy shared with the class")):
                 row[f"{dimension} {title} (bits)"] = f"{of_group[f'{dimension}_{name}'].mean():.3f}"
         for control, title in (("mean_policy", "one policy for all"), ("random_policy", "policies of other clips")):
             gain = difference_text(comparisons, run.frames, run.search_space, control)
