@@ -101,7 +101,7 @@ def adaptivity_table(adaptivity: pd.DataFrame, runs: pd.DataFrame, comparisons: 
         row["least to most costly clip"] = f"{percent['min'].mean():.1f} to {percent['max'].mean():.1f}"
         row["fullest bin of 5 %"] = f"{of_group['fullest_bin'].mean():.1f} % of clips"
         for dimension in ("temporal", "channel"):
-            for name, title in (("entropy", "entropy"), ("class_information", "of it about the class")):
+            for name, title in (("entropy", "entropy"), ("class_information", "entropy shared with the class")):
                 mean = of_group.get(f"{dimension}_{name}", pd.Series(dtype=float)).mean()
                 row[f"{dimension} {title} (bits)"] = "–" if pd.isna(mean) else f"{mean:.3f}"
         for control, title in (("mean_policy", "one policy for all"), ("random_policy", "policies of other clips")):
