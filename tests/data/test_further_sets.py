@@ -12,14 +12,14 @@ import yaml
 
 from vared import cli
 from vared.data import sets
-from vared.data.embedded import ALL_PAIRS, SceneSettings
+from vared.data.embedded import ALL_PAIRS, APPEARANCE_CLASSES, SceneSettings
 from vared.data.embedded.actions import Guise, act, companions, draw_guise, mean_motion, progress
 from vared.data.embedded.scene import clip_label, draw_places, render_clip
 from vared.data.embedded.settings import ClipFormat
 from vared.data.embedded.shapes import Track, paint, random_look
 from vared.data.preparation import folder_digest, prepare
 from vared.data.video import read_frames
-from vared.runs import results_folder
+from vared.runs import RunPlan, parse_run, results_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -96,6 +96,31 @@ def test_the_sets_of_the_active_profiles_are_stages():
             results = results_folder(Path(), profile).as_posix()
             expected[f"{profile}-{name}"] = {"profile": profile, "set": name, "results": results}
     assert PARAMETERS["further_sets"] == expected
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_the_committed_floors_are_within_their_bounds(name):
+    path = ROOT / "results" / "further" / name / "floors.csv"
+    if not path.exists():
+        pytest.skip(f"{path} is absent: run vared data embedded and vared floors embedded --set {name}")
+    floors, classes = pd.read_csv(path), scene_of(name).classes
+    motion = [label for label in classes if label not in APPEARANCE_CLASSES]
+    assert floors["chance"].tolist() == pytest.approx([1 / len(classes), 1 / len(motion), 0.5], abs=1e-5)
+    # Written anew: chance plus two standard errors of a share of as many clips.
+    bound = floors["chance"] + 2 * (floors["chance"] * (1 - floors["chance"]) / floors["clips"]) ** 0.5
+    assert (floors["accuracy"] <= bound + 1e-5).all() and floors["passes"].all()
+    readme = (ROOT / "data" / "README.md").read_text()
+    for floor in floors.itertuples():
+        row = next(line for line in readme.splitlines() if line.startswith(f"| {floor.floor} |"))
+        assert f" {100 * floor.accuracy:.1f} ({100 * floor.bound:.1f}) " in row, row
+
+
+def test_further_sets_leave_the_fingerprints_of_runs_alone():
+    numbers = PARAMETERS["profiles"]["embedded"]
+    bare = numbers | {"data": {key: value for key, value in numbers["data"].items() if key != "further"}}
+    plans = [RunPlan("embedded", parse_run("s2_8f_seed0"), section, "digest", "a", "b") for section in (numbers, bare)]
+    assert plans[0].training_fingerprint == plans[1].training_fingerprint
+    assert plans[0].evaluation_fingerprint == plans[1].evaluation_fingerprint
 
 
 @pytest.mark.parametrize("name", FURTHER)

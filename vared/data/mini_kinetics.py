@@ -10,14 +10,15 @@ The videos are those of Kinetics-400 (`vared.data.kinetics400`). Accuracies on t
 
 import re
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from functools import lru_cache
+from pathlib import Path
 
 from vared.data.class_names import labels_by_name, normalise_class
 from vared.data.kinetics400 import class_list, load_kinetics400
 from vared.data.list_files import ListRow, find_list, read_list
-from vared.data.records import ListError, VideoList, shorten
+from vared.data.plain_lists import numbered_lines, raise_all
+from vared.data.records import ListError, VideoList
 
 CLASSES = 200
 # as published, and the same rows separated by semicolons
@@ -50,6 +51,7 @@ def load_mini_kinetics(root: str | Path, part: str, splits: str | Path, *, lists
 def _chosen_by_clip(videos: VideoList, classes: tuple[str, ...], list_path: Path) -> VideoList:
     listed, errors = _read_video_folders(list_path, classes)
     untimed = {clip[0]: clip for clip in listed}
+    own, theirs = ([normalise_class(name) for name in names] for names in (classes, videos.classes))
     records, found, strangers = [], set(), {}
     for record in videos.records:
         clip = clip_of(record.path.stem)
@@ -57,7 +59,7 @@ def _chosen_by_clip(videos: VideoList, classes: tuple[str, ...], list_path: Path
         if clip is None:
             continue
         label = listed[clip][1]
-        if normalise_class(videos.classes[record.label]) == normalise_class(classes[label]):
+        if theirs[record.label] == own[label]:
             records.append(replace(record, label=label))
             found.add(clip)
         else:  # the same clip may lie in two class folders; it is wrong only if it is not in the right one too
@@ -66,7 +68,7 @@ def _chosen_by_clip(videos: VideoList, classes: tuple[str, ...], list_path: Path
         f"line {listed[clip][0]}: says {classes[listed[clip][1]]!r}, but {name} is of another class"
         for clip, name in strangers.items() if clip not in found
     ]  # fmt: skip
-    _raise_all(errors, list_path)
+    raise_all(errors, list_path)
     missing = tuple(_clip_name(clip) for clip in listed if clip not in found)
     return _checked(VideoList(tuple(records), classes, missing, list_path.name), list_path)
 
@@ -76,20 +78,21 @@ def _read_video_folders(path: Path, classes: tuple[str, ...]) -> tuple[dict[Clip
 
     The frame counts are those of somebody else's extraction and are not used.
     """
+    labels, form = labels_by_name(classes), lru_cache(normalise_class)
     listed, errors = {}, []
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         fields = line.rsplit(";" if ";" in line else None, 2)
         if len(fields) != 3 or not fields[1].isdecimal() or not fields[2].isdecimal():
             errors.append(f"line {number}: {line!r} is not `folder frames label`")
             continue
-        folder, label = PurePosixPath(fields[0]), int(fields[2])
-        clip = clip_of(folder.name)
+        (folder, _, name), label = fields[0].rpartition("/"), int(fields[2])
+        clip = clip_of(name)
         if label >= len(classes):
             errors.append(f"line {number}: label {label} is not a number from 0 to {len(classes) - 1}")
-        elif normalise_class(folder.parent.name) != normalise_class(classes[label]):
+        elif labels.get(form(folder.rpartition("/")[2])) != label:
             errors.append(f"line {number}: label {label} is {classes[label]!r}, but the folder is {fields[0]!r}")
         elif clip[1] is None:
-            errors.append(f"line {number}: {folder.name!r} is not `<id>_<start>_<end>`")
+            errors.append(f"line {number}: {name!r} is not `<id>_<start>_<end>`")
         elif clip in listed:
             errors.append(f"line {number}: repeats line {listed[clip][0]}")
         else:
@@ -125,12 +128,12 @@ def _chosen_by_id(root: Path, part: str, videos: VideoList) -> VideoList:
             f"{root / 'train.csv'}, but must be of {CLASSES}: one of them is absent or incomplete, which would shift "
             "the labels."
         )
-    labels = labels_by_name(classes)
+    labels = {label: classes.index(name) for label, name in enumerate(videos.classes) if name in classes}
     records, found = [], set()
     for record in videos.records:
-        youtube_id, form = clip_of(record.path.stem)[0], normalise_class(videos.classes[record.label])
-        if youtube_id in ids[part] and form in labels:
-            records.append(replace(record, label=labels[form]))
+        youtube_id = clip_of(record.path.stem)[0]
+        if youtube_id in ids[part] and record.label in labels:
+            records.append(replace(record, label=labels[record.label]))
             found.add(youtube_id)
     missing = tuple(youtube_id for youtube_id in ids[part] if youtube_id not in found)
     path = root / f"{part}_ytid_list.txt"
@@ -145,14 +148,14 @@ def _read_ids(path: Path) -> dict[str, int]:
             f"Mini-Kinetics-200 has train_ytid_list.txt and val_ytid_list.txt. Put both into {path.parent}."
         )
     ids, errors = {}, []
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         if not re.fullmatch(r"[A-Za-z0-9_-]{11}", line):
             errors.append(f"line {number}: {line!r} is no YouTube id (11 letters, digits, - or _)")
         elif line in ids:
             errors.append(f"line {number}: repeats line {ids[line]}")
         else:
             ids[line] = number
-    _raise_all(errors, path)
+    raise_all(errors, path)
     return ids
 
 
@@ -164,7 +167,7 @@ def _kinetics_rows(root: Path, part: str) -> list[ListRow]:
 
 def _warn_of_the_other_set(root: Path, videos: VideoList, classes: tuple[str, ...]) -> None:
     ours = {normalise_class(name) for name in classes}
-    present = {normalise_class(videos.classes[record.label]) for record in videos.records}
+    present = {normalise_class(videos.classes[label]) for label in {record.label for record in videos.records}}
     absent, foreign = len(ours - present), len(present - ours)
     if absent >= _MIXED_UP <= foreign:
         warnings.warn(
@@ -184,17 +187,6 @@ def clip_of(stem: str) -> Clip:
 
 def _clip_name(clip: Clip) -> str:
     return "_".join(str(field) for field in clip if field is not None)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of every line that is not blank."""
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return ((number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip())
-
-
-def _raise_all(errors: list[str], path: Path) -> None:
-    if errors:
-        raise ListError(f"{len(errors)} lines of {path} are wrong:\n  {shorten(errors, chr(10) + '  ')}")
 
 
 def _checked(videos: VideoList, path: Path) -> VideoList:

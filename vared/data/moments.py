@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from vared.data.plain_lists import numbered_lines, raise_all
 from vared.data.records import ListError, VideoList, VideoRecord, shorten
 
 CLASSES = 339
@@ -51,7 +52,7 @@ def load_moments(root: str | Path, part: str) -> VideoList:
 def read_categories(path: Path) -> tuple[str, ...]:
     """Class names in the order of their ids. Raises ListError naming every bad line, or the count when it is wrong."""
     names, errors = {}, []
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         name, _, identity = line.rpartition(",")
         name, identity = name.strip(), identity.strip()
         if not name or not identity.isdecimal():
@@ -60,8 +61,7 @@ def read_categories(path: Path) -> tuple[str, ...]:
             errors.append(f"line {number}: {line!r} repeats a name or an id")
         else:
             names[int(identity)] = name
-    if errors:
-        raise ListError(f"{len(errors)} lines of {path} are wrong:\n  {shorten(errors, chr(10) + '  ')}")
+    raise_all(errors, path)
     if sorted(names) != list(range(CLASSES)):
         hint = " 305 are those of the later release, on which the thesis does not report." if len(names) == 305 else ""
         found = f"{len(names)} classes with ids up to {max(names, default=-1)}"
@@ -72,7 +72,7 @@ def read_categories(path: Path) -> tuple[str, ...]:
 def _listed(path: Path, labels: dict[str, int]) -> Iterator[tuple[str, str]]:
     """(`class/file.mp4`, class) of every line, each video once; all bad lines are raised together."""
     videos, errors, repeated = {}, [], []
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         fields = [field.strip() for field in line.split(",")]
         votes = 0
         while votes < 2 and len(fields) > 2 and fields[-1].isdecimal():  # from the right: a file name may hold commas
@@ -89,19 +89,10 @@ def _listed(path: Path, labels: dict[str, int]) -> Iterator[tuple[str, str]]:
             repeated.append(f"line {number}: {video}")
         else:
             videos[video] = name
-    if errors:
-        raise ListError(f"{len(errors)} lines of {path} are wrong:\n  {shorten(errors, chr(10) + '  ')}")
+    raise_all(errors, path)
     if repeated:
         warnings.warn(f"{len(repeated)} lines of {path} repeat a video, taken once: {shorten(repeated)}", stacklevel=3)
     yield from videos.items()
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of every line that is not blank. Raises ListError when there is none."""
-    lines = path.read_text(encoding="utf-8-sig").split("\n")
-    if not any(map(str.strip, lines)):
-        raise ListError(f"The list {path} is empty.")
-    return ((number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def _present(root: Path, name: str) -> Path:

@@ -24,7 +24,7 @@ def prepare(root: Path, profile: str, data: Mapping[str, object], name: str = DE
     clips = set_folder(root, profile, name) / "clips"
     if clips.exists():
         shutil.rmtree(clips)
-    settings = {name: value for name, value in source.items() if name != "source"}
+    settings = {key: value for key, value in source.items() if key != "source"}
     if source["source"] == "embedded":
         from vared.data.embedded import generate
 
