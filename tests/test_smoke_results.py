@@ -31,7 +31,10 @@ def test_every_run_is_there_with_all_its_variants():
     assert (runs["gflops_avg"] <= runs["gflops_max"] + 1e-6).all()
 
 
-@pytest.mark.parametrize("name", ["tables/table_4_1", "figures/figure_4_1", "figures/figure_4_2"])
+DRAWN = ["figures/figure_1_1", "figures/figure_3_1", "figures/figure_b_2", "figures/figure_b_3"]
+
+
+@pytest.mark.parametrize("name", ["tables/table_4_1", "figures/figure_4_1", "figures/figure_4_2", *DRAWN])
 def test_every_table_and_figure_is_written_with_its_notebook(name):
     assert "Profile: smoke" in (RESULTS / f"{name}.md").read_text()
     assert len(pd.read_csv(RESULTS / f"{name}.csv"))
@@ -53,6 +56,22 @@ def test_the_method_notebook_shows_the_trained_network():
     text = (RESULTS / "notebooks" / "00_method.ipynb").read_text()
     assert "trained: run s2_8f_seed0 of the profile smoke" in text
     assert (RESULTS / "figures" / "method.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_generated_maps_are_measured_in_every_dynamic_run_with_8_frames():
+    maps = pd.read_csv(RESULTS / "generated_maps.csv")
+    assert list(zip(maps["run"], maps["dimension"], strict=True)) == [
+        (run, dimension) for run in ("s2_8f_seed0", "s3_8f_seed0") for dimension in ("temporal", "channel")
+    ]
+    assert maps["CC"].between(-1, 1).all() and (maps["RMSE"] > 0).all()
+    assert "s3_8f_seed0" in (RESULTS / "figures" / "figure_b_3.md").read_text()
+
+
+def test_drawn_figures_come_from_the_trained_network():
+    for name in DRAWN:
+        text = (RESULTS / "notebooks" / f"{Path(name).name}.ipynb").read_text()
+        assert "48 validation clips" in text, name
+        assert f"({name}.md)" in (RESULTS / "README.md").read_text()
 
 
 def test_runs_that_were_not_made_are_called_so_in_the_table():

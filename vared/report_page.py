@@ -14,6 +14,8 @@ from vared.scratch import write_text
 MARKERS = ("<!-- results: written by `vared readme` -->", "<!-- end of results -->")
 OF_PROFILE = (
     ("Table 4.1", "tables/table_4_1"), ("Figure 4-1", "figures/figure_4_1"), ("Figure 4-2", "figures/figure_4_2"),
+    ("Figure 1-1", "figures/figure_1_1"), ("Figure 3-1", "figures/figure_3_1"),
+    ("Figure B-2", "figures/figure_b_2"), ("Figure B-3", "figures/figure_b_3"),
 )  # fmt: skip
 # Made once, for no profile.
 SHARED = (
@@ -41,8 +43,9 @@ Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
 The method on one clip, equations 3.1 to 3.6 with pictures: [00_method.ipynb](notebooks/00_method.ipynb).
 
 Behind them: [runs.csv](runs.csv) (a row a run and variant), [comparisons.csv](comparisons.csv) (paired differences),
-[policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv). Costs and
-their range are counted in full size on shapes alone; they are the same for every profile.
+[policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv),
+[generated_maps.csv](generated_maps.csv) (beside computed ones). Costs and their range are counted in full size on shapes
+alone; they are the same for every profile.
 
 {_table(folder)}
 
