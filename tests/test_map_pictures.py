@@ -18,7 +18,7 @@ FIRST = "stages.0.0.conv1.spatial"
 
 @pytest.fixture(scope="module")
 def run() -> ShownRun:
-    """Four clips, the later the more they move. The first layer generates channels for clip 2, the third frames for 1."""
+    """Four clips, each moving more than the last. Layer 1 generates channels for clip 2, layer 3 frames for clip 1."""
     torch.manual_seed(0)
     model = randomise_cheap(tiny_r2plus1d())
     still = torch.randn(4, 3, 1, 16, 16)

@@ -44,8 +44,8 @@ The method on one clip, equations 3.1 to 3.6 with pictures: [00_method.ipynb](no
 
 Behind them: [runs.csv](runs.csv) (a row a run and variant), [comparisons.csv](comparisons.csv) (paired differences),
 [policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv),
-[generated_maps.csv](generated_maps.csv) (beside computed ones). Costs and their range are counted in full size on shapes
-alone; they are the same for every profile.
+[generated_maps.csv](generated_maps.csv) (beside computed ones). Costs and their range are counted in full size on
+shapes alone; they are the same for every profile.
 
 {_table(folder)}
 
