@@ -46,11 +46,12 @@ def test_every_run_is_there_with_all_its_variants():
 OTHER_TABLES = [
     f"tables/table_{name}" for name in ("4_2", "4_3", "4_4", "4_5", "4_6", "4_7", "4_8", "4_10", "4_11", "4_12", "b_2")
 ]
+DRAWN = ["figures/figure_1_1", "figures/figure_3_1", "figures/figure_b_2", "figures/figure_b_3"]
 
 
 @pytest.mark.parametrize("name", [
     "tables/table_4_1", *OTHER_TABLES, "figures/figure_4_1", "figures/figure_4_2", "tables/table_b_1",
-    "figures/figure_b_1", "figures/figure_b_6", "figures/adaptivity",
+    "figures/figure_b_1", "figures/figure_b_6", "figures/adaptivity", *DRAWN,
 ])  # fmt: skip
 def test_every_table_and_figure_is_written_with_its_notebook(name):
     assert "Profile: smoke" in (RESULTS / f"{name}.md").read_text()
@@ -114,6 +115,22 @@ def test_every_claim_has_a_verdict_and_is_linked():
     for link in re.findall(r"\]\(([^)]+)\)", readme):
         assert (RESULTS / link).exists(), link
     assert "](claims.md)" in readme and all(f"]({name}.md)" in readme for name in OTHER_TABLES)
+
+
+def test_generated_maps_are_measured_in_every_dynamic_run_with_8_frames():
+    maps = pd.read_csv(RESULTS / "generated_maps.csv")
+    assert list(zip(maps["run"], maps["dimension"], strict=True)) == [
+        (run, dimension) for run in ("s2_8f_seed0", "s3_8f_seed0") for dimension in ("temporal", "channel")
+    ]
+    assert maps["CC"].between(-1, 1).all() and (maps["RMSE"] > 0).all()
+    assert "s3_8f_seed0" in (RESULTS / "figures" / "figure_b_3.md").read_text()
+
+
+def test_drawn_figures_come_from_the_trained_network():
+    for name in DRAWN:
+        text = (RESULTS / "notebooks" / f"{Path(name).name}.ipynb").read_text()
+        assert "48 validation clips" in text, name
+        assert f"({name}.md)" in (RESULTS / "README.md").read_text()
 
 
 def test_a_second_run_of_the_pipeline_does_nothing():

@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     verb("evaluate", evaluate, "evaluate one trained run, or publish it when that is done", "profile", "run")
     verb("collect", collect, "gather all runs of a profile into tidy tables", "profile")
     analysis_verbs.add_verbs(verb)
+    verb("generated-maps", generated_maps, "compare generated with computed maps in the 8-frame runs", "profile")
     benchmarks.add_arguments(verb("benchmark", benchmarks.run, "time a dynamic network against its static version"))
     export_verb.add_arguments(verb("export", export_verb.run, "write a trained run as ONNX, one policy for all clips"))
     verb("claims", claims, "judge the thesis's claims by the results of a profile", "profile")
@@ -159,6 +160,14 @@ def claims(root: Path, options: argparse.Namespace) -> None:
 
     profile_numbers(root, options.profile)
     write_claims(root, options.profile)
+
+
+def generated_maps(root: Path, options: argparse.Namespace) -> None:
+    from vared.generated_maps import write_generated_maps
+
+    numbers = profile_numbers(root, options.profile)
+    plans = [runs.plan_run(root, options.profile, word, numbers) for word in profile_runs(root, options.profile)]
+    write_generated_maps(root, plans, runs.results_folder(root, options.profile) / "generated_maps.csv")
 
 
 def report(root: Path, options: argparse.Namespace) -> None:

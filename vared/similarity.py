@@ -29,7 +29,7 @@ def pair_measures(slabs: Tensor) -> Tensor:
     large mean cancels, and an RMSE is exact to about 1e-7 of the standard deviation.
     Raises ValueError for values that are not finite.
     """
-    constant = _constant(slabs)
+    constant = constant_slabs(slabs)
     centred = slabs.to(torch.float64, copy=True)
     mean = centred.mean(2)
     centred -= mean.unsqueeze(2)
@@ -57,8 +57,11 @@ def _outer(values: Tensor, operation: Callable) -> Tensor:
     return operation(values.unsqueeze(2), values.unsqueeze(1))
 
 
-def _constant(slabs: Tensor) -> Tensor:
-    """Slabs whose values differ by no more than rounding: B x N x D -> B x N."""
+def constant_slabs(slabs: Tensor) -> Tensor:
+    """Slabs whose values differ by no more than rounding: B x N x D -> B x N.
+
+    Raises ValueError for values that are not finite.
+    """
     low, high = slabs.amin(2), slabs.amax(2)
     if not bool((low.isfinite() & high.isfinite()).all()):
         raise ValueError("its output holds values that are not finite")

@@ -58,13 +58,17 @@ def _less_in_moments(quantity: str, dimension: dict) -> Part:
     return Part(f"{quantity}, {dimension['dimension']}, {MOMENTS} minus {KINETICS_400}", less, high=0.0, unit="")
 
 
+def _generated(column: str, what: str, dimension: str, low: float) -> Part:
+    measure = measures.of_table("generated_maps", column, dimension=dimension, **_POLICY | _R8)
+    return Part(f"CC of generated and computed maps, {dimension}{what}", measure, low, unit="")
+
+
 _ADDED = measures.full_size(_added_parameters, "overheads")
 _PLAIN = {"temporal": 1, "channel": 1.0, "open": "one"}
 _GATE_MACS = measures.full_size(lambda rows: rows["gate"] / rows["backbone"], **_PLAIN)
 _GATE_PARAMETERS = measures.full_size(lambda rows: rows["gate_parameters"] / rows["parameters"], "overheads")
 _SPATIAL = measures.full_size(lambda rows: rows["layer_gmacs"] / rows["backbone"], network=R2PLUS1D, **_PLAIN)
 _RANGE = measures.of_table("redundancy", measures.range_of_cc, **_TEMPORAL | _R8)
-_GENERATED, _COPIED = (measures.of_table("generated_maps", name, **_R8) for name in ("CC", "CC_over_copy"))
 _FULLEST = measures.of_table("adaptivity", "fullest_bin", **_POLICY | _R8)
 _TRAINING = (("time", "relative_time"), ("memory", "relative_memory"))
 
@@ -114,8 +118,8 @@ ANALYSIS: dict[str, Rule] = {
     )),
     "C53": rule("table_b_1", Part("CC, temporal, 95 % minus 5 % quantile of clips", _RANGE, 0.1, unit="")),
     "C55": rule(
-        "figure_b_2", Part("CC of generated and computed maps", _GENERATED, 0.5, unit=""),
-        Part("the same, minus that of a copied map", _COPIED, 0.0, unit=""),
+        "figure_b_2", *(_generated(column, what, dimension, low) for dimension in ("temporal", "channel")
+        for column, what, low in (("CC", "", 0.5), ("CC_over_copy", ", minus that of a copied map", 0.0))),
     ),
     "C56": Rule(untested="the costs of the views of video-1 are not recorded"),
     "C57": rule("policy_range", Part("MACs in the blocks' spatial convolutions", _SPATIAL, 50.0, unit="%")),
