@@ -54,7 +54,8 @@ Behind them: [runs.csv](runs.csv) (a row a run and variant), [comparisons.csv](c
 [policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv),
 [redundancy.csv](redundancy.csv), [redundancy_extremes.csv](redundancy_extremes.csv), [adaptivity.csv](adaptivity.csv),
 [cost_by_clip.csv](cost_by_clip.csv), [correlations.csv](correlations.csv), [scene_bins.csv](scene_bins.csv),
-[generated_maps.csv](generated_maps.csv) (beside computed ones). Costs of full-size networks and their range are counted on shapes alone; they are the same for every profile.
+[generated_maps.csv](generated_maps.csv) (beside computed ones). Costs of full-size networks and their range are
+counted on shapes alone; they are the same for every profile.
 
 {_table(folder)}
 
