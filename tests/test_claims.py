@@ -123,6 +123,23 @@ def test_what_is_missing_is_said(results):
     assert (judge(CLAIMS, results())["verdict"] == "not tested here").all()
 
 
+def test_a_table_without_rows_tests_nothing(results):
+    found = results(pairs([2.0, 2.1, 1.9]))
+    (found.folder / "benchmarks" / "training_step.csv").write_text("\n")
+    assert judge(CLAIMS, found).query("id == 'C08'")["reason"].tolist() == ["benchmarks/training_step.csv is empty"] * 2
+
+
+def test_longer_training_is_told_from_the_usual(results):
+    place = {"backbone": "x3d_m", "frames": 16, "data": "embedded_kinetics"}
+    usual = pairs([2.0, 2.1, 1.9], training="usual", **place)
+    long = pairs([-2.0, -2.1, -1.9], training="long", **place)
+    for row in usual + long:
+        row["video5_top5"] += 5 * (row["variant"] == "dynamic")
+    assert decide(results(usual + long), "C26", "C54") == {"C26": "reproduced", "C54": "not reproduced"}
+    assert decide(results(usual), "C26", "C54") == {"C26": "reproduced", "C54": "not tested here"}
+    assert decide(results(long), "C26", "C54") == {"C26": "not tested here", "C54": "not reproduced"}
+
+
 def test_no_loss_allows_one_point_and_about_30_percent_ten(results):
     claims = ("C02", "C01", "C30")
     for gains, saving, expected in (

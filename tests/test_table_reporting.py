@@ -262,4 +262,7 @@ def test_the_page_keeps_its_parts_and_names_the_data(results):
     )
     text = table_pages.page("# Heading", parts, rows["data"].unique(), "- Profile: embedded")
     assert text.startswith("# Heading\n") and all(part in text for part in parts) and "nan" not in text
+    assert "is the plain network after as many epochs" in text
+    before = table_pages.page("#", ("no such row", "", ""), [], "")
+    assert "equal epochs" not in before
     assert "- Data that may stand in ours for the thesis's: Kinetics-400: Kinetics-400, embedded_kinetics" in text

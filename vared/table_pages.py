@@ -15,6 +15,9 @@ HEADINGS = {
 }  # fmt: skip
 TITLES = {"ideal": "ideal gain", "saved": "time saved", "realised": "realised share"}
 NO_SPEED = "The thesis prints no speed in this table, and none of its networks was timed here."
+EQUAL_EPOCHS = """
+`static, equal epochs` is the plain network after as many epochs as the dynamic one, on centre clips only; the thesis
+does not have it."""
 NOTHING = "–"
 
 
@@ -101,12 +104,12 @@ def page(heading: str, tables: tuple[str, str, str], data: Iterable[str], proven
     """The Markdown file of a table: `tables` are values, differences and speeds, `data` the thesis's data sets."""
     stand_ins = "; ".join(f"{name}: {', '.join((name, *STAND_INS.get(name, ())))}" for name in data)
     main, changes, speed = tables
+    equal_epochs = EQUAL_EPOCHS if "static, equal" in main else ""
     return f"""{heading}
 
 {main}
 
-`static, equal epochs` is the plain network after as many epochs as the dynamic one, on centre clips only; the thesis
-does not have it. ± is over seeds. Full size: the thesis's network, counted on shapes alone.
+± is over seeds. Full size: the thesis's network, counted on shapes alone.{equal_epochs}
 
 ## Differences
 
@@ -137,7 +140,7 @@ def _label(key: tuple, table: pd.DataFrame) -> dict[str, str]:
 
 def _space(key: tuple) -> str:
     space = key[LABELS.index("search_space")]
-    return NOTHING if pd.isna(space) else str(space)
+    return NOTHING if pd.isna(space) else str(int(space))
 
 
 def _our_heading(metric: str) -> str:

@@ -63,11 +63,14 @@ class Results:
         self.table = cache(self._table)
 
     def _table(self, name: str) -> pd.DataFrame:
-        """The table `name`.csv. Raises NotTested when there is none."""
+        """The table `name`.csv. Raises NotTested when there is none, or nothing in it."""
         path = (self.shared if name in SHARED else self.folder) / f"{name}.csv"
         if not path.exists():
             raise NotTested(f"{name}.csv was not made")
-        table = pd.read_csv(path)
+        try:
+            table = pd.read_csv(path)
+        except pd.errors.EmptyDataError as error:
+            raise NotTested(f"{name}.csv is empty") from error
         if name == "runs":
             summary = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
             own = {"backbone": summary["model"]["backbone"], "data": summary["data"]["source"]}
@@ -148,4 +151,4 @@ def difference(first: pd.Series, second: pd.Series) -> pd.Series:
 
 
 def _spelled(where: dict) -> str:
-    return ", ".join(f"{column} {value}" for column, value in where.items()) or "any setting"
+    return ", ".join(f"{column} {value}" for column, value in sorted(where.items())) or "any setting"
