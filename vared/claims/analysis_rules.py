@@ -87,7 +87,7 @@ ANALYSIS: dict[str, Rule] = {
         for name, column in _TRAINING
     )),
     "C09": rule(
-        "redundancy", *(correlated("temporal CC", known, -1, **_R8) for known in ("motion", "camera_motion")),
+        "adaptivity", *(correlated("temporal CC", known, -1, **_R8) for known in ("motion", "camera_motion")),
         correlated("channel CC", "actor_radius", +1, **_R8),
     ),
     "C43": rule("figure_4_1", Part(
