@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from vared.adaptivity import (
+from vared.analysis.adaptivity import (
     KNOWN,
     binned_means,
     correlation_table,

@@ -7,8 +7,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from vared import adaptivity_reporting, first_layer, redundancy_reporting
-from vared.similarity import MEASURES
+from vared.analysis.similarity import MEASURES
+from vared.figures import first_layer
+from vared.reports import adaptivity_reporting, redundancy_reporting
 
 PAPER = Path(__file__).resolve().parents[1] / "data" / "paper"
 

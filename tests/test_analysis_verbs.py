@@ -9,11 +9,12 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from vared import ahead, first_layer
+from vared import ahead
+from vared.analysis.run_redundancy import some_clips
 from vared.cli import main
 from vared.data.embedded import generate
 from vared.experiments import build_network, data_set
-from vared.run_redundancy import some_clips
+from vared.figures import first_layer
 from vared.runs import plan_run
 
 PACKAGE = Path(__file__).resolve().parents[1] / "vared"
@@ -59,7 +60,7 @@ def test_a_run_is_measured_once_and_published(project, monkeypatch):
     clips = pd.read_parquet(target / "clips.parquet")
     assert clips["clip"].unique().tolist() == some_clips(6, 4).tolist()
     (target / "layers.csv").unlink()
-    monkeypatch.setattr("vared.run_redundancy.measure_run", None)  # a second time nothing is measured
+    monkeypatch.setattr("vared.analysis.run_redundancy.measure_run", None)  # a second time nothing is measured
     assert main(["redundancy", "alone", RUN]) == 0 and (target / "layers.csv").exists()
 
     assert main(["analyse", "alone"]) == 0

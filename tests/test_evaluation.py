@@ -8,7 +8,7 @@ from torch import nn
 
 import vared
 from tests.training_helpers import CLIP, Clips, dynamic_network, static_network
-from vared.adaptivity import cost_spread, entropy, layer_adaptivity
+from vared.analysis.adaptivity import cost_spread, entropy, layer_adaptivity
 from vared.controls import majority_policy, mean_policy, paired_difference, random_policy
 from vared.evaluation import evaluate, policy_weights
 from vared.tasks import recognition

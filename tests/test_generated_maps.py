@@ -10,10 +10,16 @@ import torch
 from torch import nn
 
 from tests.method_helpers import Geometry, tiny_r2plus1d
+from vared.analysis.generated_maps import (
+    generated,
+    maps_under,
+    measure_generated_maps,
+    similarity_rows,
+    similarity_text,
+)
 from vared.claims.tables import Results
 from vared.claims.verdicts import RULES, judge
 from vared.cli import main
-from vared.generated_maps import generated, maps_under, measure_generated_maps, similarity_rows, similarity_text
 from vared.layers import DynamicConfig
 from vared.policies import dynamic_layers, forced_policy
 

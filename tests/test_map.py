@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from vared.report_page import MARKERS, data_readme_results, readme_results
+from vared.reports.report_page import MARKERS, data_readme_results, readme_results
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

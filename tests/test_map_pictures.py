@@ -9,9 +9,10 @@ import torch
 import yaml
 
 from tests.method_helpers import randomise_cheap, tiny_r2plus1d
-from vared import idea_picture, layer_pictures, map_pictures, reporting, shown_layer, shown_run
+from vared.figures import idea_picture, layer_pictures, map_pictures, shown_layer, shown_run
+from vared.figures.shown_run import ShownRun
 from vared.policies import dynamic_layers, fixed_policy, forced_policy, policy
-from vared.shown_run import ShownRun
+from vared.reports import reporting
 
 FIRST = "stages.0.0.conv1.spatial"
 

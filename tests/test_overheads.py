@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from vared.backbones import r2plus1d
-from vared.overheads import count_overheads
-from vared.static_costs import full_size
+from vared.costs.overheads import count_overheads
+from vared.costs.static_costs import full_size
 
 KINETICS = "Mini-Kinetics-200"
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 import vared
 from tests.method_helpers import tiny_r2plus1d
-from vared import pictures
+from vared.figures import pictures
 from vared.policies import forced_policy
 
 FIRST, LAST = "stages.0.0.conv1.spatial", "stages.3.1.conv2.spatial"

@@ -98,7 +98,7 @@ def test_stages_watch_the_lists_of_the_fingerprints():
 
 
 def test_the_redundancy_stage_watches_the_files_of_its_fingerprint():
-    used = imported("vared/run_redundancy.py") - HARMLESS - set(TRAINING_FILES + EVALUATION_FILES)
+    used = imported("vared/analysis/run_redundancy.py") - HARMLESS - set(TRAINING_FILES + EVALUATION_FILES)
     assert used == set(REDUNDANCY_FILES) == {name for name in dependencies("redundancy") if name.startswith("vared/")}
 
 
@@ -113,8 +113,8 @@ def test_every_profile_says_on_how_many_clips_redundancy_is_measured_and_has_the
 
 
 def test_the_counting_stage_watches_all_that_counts():
-    used = {"vared/paper.py"} | imported("vared/static_costs.py") | imported("vared/policy_range.py")
-    used |= imported("vared/overheads.py")
+    used = {"vared/paper.py"} | imported("vared/costs/static_costs.py") | imported("vared/costs/policy_range.py")
+    used |= imported("vared/costs/overheads.py")
     for path in sorted((ROOT / "vared" / "backbones").glob("*.py")):
         used |= imported(path.relative_to(ROOT).as_posix())
     outside = {name for name in used - HARMLESS if not name.startswith("vared/backbones/")}
@@ -154,7 +154,7 @@ def test_every_table_of_accuracies_in_the_thesis_has_a_stage():
 @pytest.mark.parametrize("stage", TABLES)
 def test_a_table_depends_on_its_own_notebook_and_thesis_numbers_only(stage):
     assert content(stage)["cmd"] == f"python -m vared notebook run {stage} ${{key}}"
-    watched, package = dependencies(stage), imported("vared/table_pages.py")
+    watched, package = dependencies(stage), imported("vared/reports/table_pages.py")
     assert {name for name in watched if name.startswith("vared/")} == package - HARMLESS
     others = {"data/paper/table_4_1.csv"} if stage == "table_4_8" else set()
     assert {name for name in watched if name.startswith("data/")} == {f"data/paper/{stage}.csv"} | others
@@ -212,7 +212,7 @@ def test_the_stage_that_a_tested_claim_names_exists():
 
 
 def test_the_front_page_links_what_it_waits_for():
-    from vared.report_page import OF_PROFILE, SHARED
+    from vared.reports.report_page import OF_PROFILE, SHARED
 
     linked = {f"${{item}}/{name}.md" for _, name in OF_PROFILE} | {f"results/{name}.md" for _, name, *_ in SHARED}
     waited = {name for name in dependencies("report") if name.endswith(".md")}

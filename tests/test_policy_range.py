@@ -7,10 +7,10 @@ import torch
 
 import vared
 from vared import paper
-from vared.cost_reporting import position_text, positions, range_text
+from vared.costs.policy_range import count_policies
+from vared.costs.static_costs import full_size
 from vared.policies import dynamic_layers
-from vared.policy_range import count_policies
-from vared.static_costs import full_size
+from vared.reports.cost_reporting import position_text, positions, range_text
 
 PAPER = Path(__file__).resolve().parents[1] / "data" / "paper"
 MINI, KINETICS, MOMENTS, JHMDB = paper.DATASETS

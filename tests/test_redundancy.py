@@ -10,8 +10,8 @@ from torch import nn
 
 import vared
 from tests.foreign_networks import build_foreign
-from vared.redundancy import measure_redundancy
-from vared.similarity import MEASURES, pair_measures
+from vared.analysis.redundancy import measure_redundancy
+from vared.analysis.similarity import MEASURES, pair_measures
 
 
 def directly(slabs: np.ndarray) -> list[float]:
@@ -144,7 +144,7 @@ def test_a_dead_layer_of_one_clip_is_no_value_of_that_clip():
 def test_the_split_into_batches_changes_nothing(monkeypatch):
     network, x = small_network(), clips()
     whole = measure_redundancy(network, [x])
-    monkeypatch.setattr("vared.redundancy._LARGEST", 500)  # less than one map
+    monkeypatch.setattr("vared.analysis.redundancy._LARGEST", 500)  # less than one map
     for size in (1, 2, 7):
         split = measure_redundancy(network, x.split(size))
         assert split.clips["clip"].tolist() == [i for i in range(7) for _ in range(2)]

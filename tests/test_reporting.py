@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from vared import floor_reporting, reporting
+from vared.reports import floor_reporting, reporting
 
 PAPER = pd.read_csv(Path(__file__).resolve().parents[1] / "data" / "paper" / "table_4_1.csv")
 

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
-from vared.adaptivity import KNOWN, known_scenes
-from vared.analysis import COLUMNS, collect_analysis
+from vared.analysis.adaptivity import KNOWN, known_scenes
+from vared.analysis.collecting import COLUMNS, collect_analysis
+from vared.analysis.redundancy import TENSORS, measure_redundancy
+from vared.analysis.run_redundancy import measure_run, some_clips
 from vared.claims.tables import Results
 from vared.data.embedded import generate
 from vared.experiments import build_network, data_set
-from vared.redundancy import TENSORS, measure_redundancy
-from vared.run_redundancy import measure_run, some_clips
 from vared.runs import RunPlan, parse_run
 
 NUMBERS = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vared import shipped_network
-from vared.redundancy import measure_redundancy
+from vared.analysis import shipped_network
+from vared.analysis.redundancy import measure_redundancy
 
 NEEDED = "{} is not installed; it is optional: pip install --no-deps {}"
 

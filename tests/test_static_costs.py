@@ -8,8 +8,8 @@ from torch import nn
 
 import vared
 from vared import paper
-from vared.cost_reporting import static_cost_rows, static_cost_text
-from vared.static_costs import OtherOperations, count_networks, full_size
+from vared.costs.static_costs import OtherOperations, count_networks, full_size
+from vared.reports.cost_reporting import static_cost_rows, static_cost_text
 from vared.tasks.localization_head import ChannelAttention, YowoHead
 
 PAPER = Path(__file__).resolve().parents[1] / "data" / "paper"

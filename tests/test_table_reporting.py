@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from vared import table_pages, table_reporting, thesis_tables
 from vared.claims.tables import Results
+from vared.reports import table_pages, table_reporting, thesis_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 COSTS = ("gflops_avg", "gflops_max", "gflops_min", "gflops_total")

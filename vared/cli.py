@@ -11,7 +11,8 @@ from pathlib import Path
 import yaml
 
 # Nothing slow (torch, pandas, nbformat) at the top: publishing a finished run takes a fraction of a second.
-from vared import analysis_verbs, export_verb, pipeline, reproduction, runs, scratch
+from vared import export_verb, pipeline, reproduction, runs, scratch
+from vared.analysis import verbs as analysis_verbs
 from vared.benchmarks import command as benchmarks
 
 
@@ -110,7 +111,8 @@ def make_data(root: Path, options: argparse.Namespace) -> None:
 
 
 def costs(root: Path, options: argparse.Namespace) -> None:
-    from vared import overheads, paper, policy_range, static_costs
+    from vared import paper
+    from vared.costs import overheads, policy_range, static_costs
 
     printed, target = root / "data" / "paper", root / "results"
     plain = static_costs.count_networks(paper.printed_static(printed))
@@ -163,7 +165,7 @@ def claims(root: Path, options: argparse.Namespace) -> None:
 
 
 def generated_maps(root: Path, options: argparse.Namespace) -> None:
-    from vared.generated_maps import write_generated_maps
+    from vared.analysis.generated_maps import write_generated_maps
 
     numbers = profile_numbers(root, options.profile)
     plans = [runs.plan_run(root, options.profile, word, numbers) for word in profile_runs(root, options.profile)]
@@ -171,13 +173,13 @@ def generated_maps(root: Path, options: argparse.Namespace) -> None:
 
 
 def report(root: Path, options: argparse.Namespace) -> None:
-    from vared import report_page
+    from vared.reports import report_page
 
     report_page.write_results_page(root, options.profile)
 
 
 def readme(root: Path, options: argparse.Namespace) -> None:
-    from vared import report_page
+    from vared.reports import report_page
 
     report_page.update_readme(root)
 

@@ -17,7 +17,7 @@ TRAINING_OUTPUTS = ("phase1.safetensors", "weights.safetensors", "history.csv", 
 EVALUATION_OUTPUTS = ("metrics.json", "clips.parquet", "policies.parquet")
 REDUNDANCY_OUTPUTS = ("layers.csv", "clips.parquet")
 # Files beside runs.TRAINING_FILES whose content changes what is measured in given weights; the stage watches the same.
-REDUNDANCY_FILES = ("vared/redundancy.py", "vared/run_redundancy.py", "vared/similarity.py")
+REDUNDANCY_FILES = ("vared/analysis/redundancy.py", "vared/analysis/run_redundancy.py", "vared/analysis/similarity.py")
 
 
 def compute_all(root: Path, plans: Sequence[RunPlan], jobs: int) -> bool:
@@ -65,7 +65,7 @@ def measured(root: Path, plan: RunPlan, weights: Path) -> Path:
     folder = root / "scratch" / plan.training_fingerprint / f"redundancy-{identity}"
 
     def work(target: Path) -> None:
-        from vared import run_redundancy
+        from vared.analysis import run_redundancy
 
         run_redundancy.measure_run(root, plan, weights, target)
 

@@ -18,7 +18,7 @@ DEFAULT = "embedded"
 def reproduce(root: Path, profile: str, environment: Mapping[str, str]) -> int:
     """Rebuild `profile`; returns the exit status of the pipeline."""
     # pandas is slow to import, and the other verbs of the command line need not wait for it.
-    from vared.report_page import update_readme
+    from vared.reports.report_page import update_readme
 
     if profile == THROWAWAY:
         root = throwaway_copy(root, root / "build" / profile, environment)

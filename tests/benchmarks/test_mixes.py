@@ -8,8 +8,8 @@ import torch
 import vared
 from tests.network_helpers import open_branches
 from vared.benchmarks.mixes import WEIGHTS, check_dealt, dealt, draw, parse_mix, policies_of
+from vared.costs.static_costs import full_size
 from vared.policies import dynamic_layers, forced_policy
-from vared.static_costs import full_size
 
 # Network, mix, batch -> mean GMACs that the thesis prints (table 4.2), times our static count over its own.
 FULL_SIZE = [

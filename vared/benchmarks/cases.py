@@ -111,7 +111,7 @@ def case_of_run(root: Path, parameters: Mapping, changes: Mapping[str, object]) 
 
 def direct_case(changes: Mapping[str, object]) -> Case:
     """A case of the command line alone; crops have the thesis's size unless given."""
-    from vared.static_costs import CROP_SIZES
+    from vared.costs.static_costs import CROP_SIZES
 
     network = str(changes.get("network", ""))
     case = Case(**{"name": "unnamed", "crop_size": CROP_SIZES.get(network, 128), **changes})

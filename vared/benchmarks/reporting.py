@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from vared.benchmarks.thesis import comparable
-from vared.reporting import gflops, markdown
+from vared.reports.reporting import gflops, markdown
 
 NOTHING = "Nothing measured yet: `vared benchmark --case NAME`, with a case of params.yaml."
 FASTEST, TRIED, DYNAMIC, BOUND = "fastest static", "static, tried", "dynamic", "exported"

@@ -16,7 +16,7 @@ from vared.claims.analysis_rules import ANALYSIS
 from vared.claims.parts import Part, Rule
 from vared.claims.recognition_rules import RECOGNITION
 from vared.claims.tables import HOLDS, REFUTED, Measured, NotTested, Results
-from vared.reporting import markdown
+from vared.reports.reporting import markdown
 from vared.runs import results_folder
 from vared.scratch import write_text
 

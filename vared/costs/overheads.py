@@ -7,8 +7,8 @@ thesis prints a dynamic version.
 import pandas as pd
 
 from vared.backbones import default_config
+from vared.costs.static_costs import full_size
 from vared.policies import dynamic_layers
-from vared.static_costs import full_size
 
 
 def count_overheads(rows: pd.DataFrame) -> pd.DataFrame:

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from vared.analysis.redundancy import TENSORS, Redundancy, measure_redundancy
 from vared.checkpoints import load_weights
 from vared.experiments import build_network, data_set
-from vared.redundancy import TENSORS, Redundancy, measure_redundancy
 from vared.run_words import require_plain
 from vared.runs import RunPlan
 from vared.scratch import write_text

@@ -35,7 +35,8 @@ def redundancy(root: Path, options: argparse.Namespace) -> int:
 
 def analyse(root: Path, options: argparse.Namespace) -> None:
     """Gather redundancy and adaptivity of all runs of a profile into the tables of its results folder."""
-    from vared import adaptivity, analysis
+    from vared.analysis import adaptivity
+    from vared.analysis import collecting as analysis
     from vared.cli import profile_numbers, profile_runs
 
     profile, data = options.profile, root / "data"

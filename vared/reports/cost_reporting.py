@@ -6,7 +6,7 @@
 import pandas as pd
 
 from vared.paper import TITLES
-from vared.reporting import gflops
+from vared.reports.reporting import gflops
 
 _KEY = ["network", "dataset", "frames"]
 # Below this difference, in percent, two counts are called the same.

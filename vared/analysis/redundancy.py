@@ -19,9 +19,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from vared.analysis.similarity import MEASURES, pair_measures
 from vared.observation import CONVOLUTIONS
 from vared.policies import keeping_policies
-from vared.similarity import MEASURES, pair_measures
 from vared.trial_run import Inputs, batch_size, evaluating
 
 DIMENSIONS = ("temporal", "channel")

@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from vared.generated_maps import generated, maps_under
-from vared.pictures import layer_input
-from vared.shown_run import ShownRun
+from vared.analysis.generated_maps import generated, maps_under
+from vared.figures.pictures import layer_input
+from vared.figures.shown_run import ShownRun
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from vared.page import COMPUTED, GENERATED, LARGE, arrow, box, legend, page, put, write
-from vared.shown_layer import Execution
+from vared.figures.page import COMPUTED, GENERATED, LARGE, arrow, box, legend, page, put, write
+from vared.figures.shown_layer import Execution
 
 _LEFT, _SIZE, _PITCH = 1.5, 0.5, 0.64  # inches
 _ROWS = (0.45, 1.52, 2.45)  # upper edges of input, computed and output maps

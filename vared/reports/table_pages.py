@@ -1,13 +1,13 @@
-"""The tables of vared/table_reporting.py as text: thesis and ours in columns of their own, "not run" without a run."""
+"""The tables of `table_reporting` as text: thesis and ours in columns of their own, "not run" without a run."""
 
 from collections.abc import Iterable
 
 import pandas as pd
 
 from vared.claims.tables import STAND_INS
-from vared.reporting import ALL_COUNTED, AS_THESIS, NOT_RUN, gflops, markdown, with_spread
-from vared.table_reporting import AGREES, DIFFERS, SHARES
-from vared.thesis_tables import LABELS
+from vared.reports.reporting import ALL_COUNTED, AS_THESIS, NOT_RUN, gflops, markdown, with_spread
+from vared.reports.table_reporting import AGREES, DIFFERS, SHARES
+from vared.reports.thesis_tables import LABELS
 
 HEADINGS = {
     "gflops_avg": "GFLOPs", "clip1_top1": "clip-1", "video1_top1": "video-1", "video5_top5": "video-5",

@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vared.analysis.redundancy import Redundancy, measure_redundancy
 from vared.data.video import read_frames
-from vared.redundancy import Redundancy, measure_redundancy
 
 HEIGHT, WIDTH = 27, 48  # pixels of TransNet V2's input
 FRAMES = 100  # of one of its windows

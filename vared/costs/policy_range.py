@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from vared.backbones import default_config
 from vared.conversion import convert
+from vared.costs.static_costs import LOCALIZATION, crop_size, full_size
 from vared.flops import count_flops
 from vared.policies import dynamic_layers, forced_policy, one_hot_policy
-from vared.static_costs import LOCALIZATION, crop_size, full_size
 
 SEARCH_SPACES = (2, 3)
 _RECOGNITION = "Mini-Kinetics-200"

@@ -7,8 +7,8 @@ import re
 
 import pandas as pd
 
-from vared.adaptivity import BIN, KNOWN, cost_bins, groups_of
-from vared.reporting import NOT_RUN, difference_text, with_spread
+from vared.analysis.adaptivity import BIN, KNOWN, cost_bins, groups_of
+from vared.reports.reporting import NOT_RUN, difference_text, with_spread
 from vared.runs import parse_run
 
 # What the thesis says in words of figure B-6; this network, data set and cost are those of one row of table 4.1.

@@ -1,6 +1,6 @@
 """The thesis's tables 4.2 to 4.8, 4.10 to 4.12 and B.2 beside ours: numbers, differences and speeds.
 
-`rows` are those of vared/thesis_tables.py, `results` the tables of a profile. Costs are 1e9 multiply-accumulates of a
+`rows` are those of `thesis_tables`, `results` the tables of a profile. Costs are 1e9 multiply-accumulates of a
 clip, accuracies percent. Ours are means over seeds; differences are paired by seed, with Student's 95 % interval.
 """
 
@@ -10,8 +10,8 @@ import pandas as pd
 
 from vared.claims.measures import paired
 from vared.claims.tables import REFUTED, UNDECIDED, Measured, NotTested, Results
-from vared.reporting import NOT_RUN
-from vared.thesis_tables import LABELS, beside_static, compared, metrics_of
+from vared.reports.reporting import NOT_RUN
+from vared.reports.thesis_tables import LABELS, beside_static, compared, metrics_of
 
 FULL_SIZE = {"gmacs": "gflops_avg", "million_parameters": "million_parameters"}  # column of static_costs.csv -> printed
 # A change that the thesis prints as none (below the first number) is met by one within the second.

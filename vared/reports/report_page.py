@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vared import floor_reporting, reporting
+from vared.reports import floor_reporting, reporting
 from vared.reproduction import DEFAULT
 from vared.runs import results_folder
 from vared.scratch import write_text

@@ -14,10 +14,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vared.generated_maps import AXES
-from vared.map_pictures import Series, rectified_series, strongest_channels
-from vared.page import COMPUTED, LARGE, LIGHT, arrow, box, legend, page, put, write
-from vared.shown_run import ShownRun
+from vared.analysis.generated_maps import AXES
+from vared.figures.map_pictures import Series, rectified_series, strongest_channels
+from vared.figures.page import COMPUTED, LARGE, LIGHT, arrow, box, legend, page, put, write
+from vared.figures.shown_run import ShownRun
 
 _WIDTH, _GUTTER, _LEFT = 3.3, 0.45, 0.62  # inches: of a column, between the two, left of the first
 _SHOWN, _GAP, _CELL = 8, 0.05, 0.085  # pictures a row; inches between them, and of a layer in the policies

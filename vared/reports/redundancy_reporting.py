@@ -5,9 +5,9 @@ The thesis does not say which tensor it compares, nor print clip lengths; ours h
 
 import pandas as pd
 
+from vared.analysis.redundancy import DIMENSIONS
 from vared.paper import NETWORKS, TITLES
-from vared.redundancy import DIMENSIONS
-from vared.reporting import NOT_RUN
+from vared.reports.reporting import NOT_RUN
 from vared.runs import parse_run
 
 # quantity: (column of the thesis's CSV, heading)

@@ -15,10 +15,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vared.generated_maps import generated, maps_under
-from vared.page import legend, page, put, write
-from vared.pictures import layer_input
-from vared.shown_run import ShownRun
+from vared.analysis.generated_maps import generated, maps_under
+from vared.figures.page import legend, page, put, write
+from vared.figures.pictures import layer_input
+from vared.figures.shown_run import ShownRun
 
 _LEFT, _GAP = 0.95, 0.1  # inches: room for the names of rows, and between pictures
 

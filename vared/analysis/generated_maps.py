@@ -19,12 +19,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from vared.analysis.similarity import constant_slabs
 from vared.execution import execute
+from vared.figures.shown_run import trained_run
 from vared.policies import dynamic_layers, keeping_policies, one_hot_policy
 from vared.runs import RunPlan
 from vared.scratch import write_text
-from vared.shown_run import trained_run
-from vared.similarity import constant_slabs
 from vared.trial_run import evaluating
 
 AXES = {"temporal": 2, "channel": 1}  # of B x C x T x H x W

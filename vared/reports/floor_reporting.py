@@ -4,7 +4,7 @@ import textwrap
 
 import pandas as pd
 
-from vared.reporting import NOT_RUN, markdown, rows_of, with_spread
+from vared.reports.reporting import NOT_RUN, markdown, rows_of, with_spread
 
 # Each 8-frame network: what it is, its column `network` and `variant` of runs.csv, its search space.
 SINGLE_FRAME = ("the same static network, trained on one frame repeated", "single_frame", "static", None)

@@ -17,8 +17,8 @@ from vared import runs
 from vared.checkpoints import load_weights
 from vared.data.transforms import MEAN, STD
 from vared.experiments import build_network, data_set
+from vared.figures.pictures import layer_input
 from vared.observation import CONVOLUTIONS
-from vared.pictures import layer_input
 
 FILTERS, FRAMES = 9, 3  # as in the thesis
 _SMALL = 8  # points

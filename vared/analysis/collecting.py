@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from vared.adaptivity import binned_means, correlation_table, run_adaptivity, with_scenes
-from vared.redundancy import DIMENSIONS, Redundancy
-from vared.run_redundancy import CLIPS
+from vared.analysis.adaptivity import binned_means, correlation_table, run_adaptivity, with_scenes
+from vared.analysis.redundancy import DIMENSIONS, Redundancy
+from vared.analysis.run_redundancy import CLIPS
+from vared.analysis.similarity import MEASURES
 from vared.runs import parse_run
 from vared.scratch import write_text
-from vared.similarity import MEASURES
 
 CORRELATED = ("CC", "RMSE", "RP")
 REDUNDANT = [f"{dimension} {measure}" for dimension in DIMENSIONS for measure in CORRELATED]

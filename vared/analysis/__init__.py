@@ -1,0 +1,1 @@
+"""What networks and policies do with clips: redundancy of feature maps, adaptivity, generated maps (appendix B)."""

@@ -1,0 +1,1 @@
+"""The drawn figures of the thesis, from the tensors of trained networks."""
