@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from vared.benchmarks.reporting import BOUND, DYNAMIC, FASTEST, NOTHING, TRIED
+from vared.benchmarks.reporting import BOUND, DYNAMIC, FASTEST, NOTHING, TRIED, threads_text
 
 _COLOURS = sns.color_palette("colorblind")
 # Marker and colour of each role or dynamic version, so that neither alone carries the meaning.
@@ -61,6 +61,6 @@ def _draw_case(axis: plt.Axes, rows: pd.DataFrame) -> None:
     axis.set(
         xlim=(0, limit), ylim=(0, top), xlabel="GMACs per clip (as the thesis counts)", ylabel="seconds per clip",
     )  # fmt: skip
-    where = static["processor"] if static["device"] == "cuda" else f"CPU, {static['threads']} threads"
+    where = static["processor"] if static["device"] == "cuda" else f"CPU, {threads_text(static['threads'])}"
     note = f"\n({above} slower, not shown)" if above else ""
     axis.set_title(f"{static['case']}: batch {static['batch']}\n{where}, {static['dtype']}{note}", fontsize=9)

@@ -157,7 +157,12 @@ def training_table(rows: pd.DataFrame) -> str:
 
 
 def _where(row) -> str:
-    return row.processor if row.device == "cuda" else f"{row.processor}, {row.threads} threads"
+    return row.processor if row.device == "cuda" else f"{row.processor}, {threads_text(row.threads)}"
+
+
+def threads_text(count: int) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{count:.0f} thread{'s' * (count != 1)}"
 
 
 def _percent(share: float | None) -> str:

@@ -46,7 +46,8 @@ def draw_roofline(axis, table: pd.DataFrame, machine: Machine, title: str = "") 
     reach = np.geomspace(left, right, 200)
     axis.plot(reach, np.minimum(machine.peak, machine.bandwidth * reach), color="0.2", linewidth=1.5)
     axis.text(right, machine.peak * 1.08, f"{machine.peak:.3g} GMAC/s", ha="right", va="bottom", fontsize=8)
-    axis.text(left, machine.bandwidth * left * 1.3, f"{machine.bandwidth:.3g} GB/s", ha="left", va="bottom", fontsize=8)
+    slope = min(machine.peak, machine.bandwidth * left)  # all layers may lie right of what memory bounds
+    axis.text(left, slope * 1.08, f"{machine.bandwidth:.3g} GB/s", ha="left", va="bottom", fontsize=8)
     for kind, rows in layers.groupby("kind"):
         marker, colour = _KINDS[kind]
         axis.scatter(

@@ -15,7 +15,7 @@ from vared.runs import parse_run
 _SHARE = re.compile(r"([\d.]+) %(?: of clips)? in ([\d.]+)-([\d.]+)")
 THESIS_B_6 = "R(2+1)D-18, 16 frames, Mini-Kinetics-200"
 KNOWN_TITLES = {
-    "motion": "motion of the actor (pixels a frame)", "camera_motion": "motion of the camera (pixels a frame)",
+    "motion": "actor's motion (pixels a frame)", "camera_motion": "camera's motion (pixels a frame)",
     "clutter": "clutter (number times contrast)", "actor_radius": "radius of the actor (pixels)",
 }  # fmt: skip
 
