@@ -58,7 +58,7 @@ def runs_table(records: dict[str, dict]) -> pd.DataFrame:
             size = {"clips": int(metrics["clips"]), "gflops_static": record["gflops_static"]}
             run = parse_run(word)
             where = {"data": data_name(run, record), "backbone": record["model"]["backbone"]}
-            rows.append(_run_columns(run) | where | {"variant": variant} | size | values)
+            rows.append(_run_columns(run) | where | {"variant": NAMES.get(variant, variant)} | size | values)
     return pd.DataFrame(rows).round(6)
 
 
