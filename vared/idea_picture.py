@@ -48,10 +48,10 @@ def clip_table(run: ShownRun) -> pd.DataFrame:
 
 
 def choose_clips(clips: pd.DataFrame) -> tuple[int, int]:
-    """From `clip_table`, among the quarter of the clips with least motion the one for which more is saved in time than
-    in channels, and among the quarter with most motion the one for which more is saved in channels than in time.
+    """From `clip_table`, among the quarter of the clips with least motion the one whose savings lean most to frames,
+    and among the quarter with most motion the one whose savings lean most to channels.
 
-    Ties go to the clip with least (most) motion.
+    How far they lean is the difference of the shares computed; ties go to the clip with least (most) motion.
     """
     ordered = clips.assign(lead=(clips["channel"] - clips["temporal"]).round(6)).sort_values("motion", kind="stable")
     quarter = max(1, len(ordered) // 4)
