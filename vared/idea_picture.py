@@ -119,7 +119,7 @@ def draw_idea(examples: Sequence[Example], titles: Sequence[str], *, pixels: boo
     write(axes, _LEFT - 0.08, above + size / 2, "maps", align="right")
     for share, words in ((0.03, "input"), (0.5, "layers"), (0.97, "output")):
         write(axes, _LEFT - 0.08, policy + share * layers * _CELL, words, align="right")
-    legend(axes, _LEFT, bottom + 0.78, filled=True)
+    legend(axes, _LEFT, bottom + (0.78 if any(one.forced for one in examples) else 0.66), filled=True)
     return axes.figure
 
 
