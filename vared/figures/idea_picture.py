@@ -48,10 +48,10 @@ def clip_table(run: ShownRun) -> pd.DataFrame:
 
 
 def choose_clips(clips: pd.DataFrame) -> tuple[int, int]:
-    """From `clip_table`, among the quarter of the clips with least motion the one for which more is saved in time than
-    in channels, and among the quarter with most motion the one for which more is saved in channels than in time.
+    """From `clip_table`, among the quarter of the clips with least motion the one whose savings lean most to frames,
+    and among the quarter with most motion the one whose savings lean most to channels.
 
-    Ties go to the clip with least (most) motion.
+    How far they lean is the difference of the shares computed; ties go to the clip with least (most) motion.
     """
     ordered = clips.assign(lead=(clips["channel"] - clips["temporal"]).round(6)).sort_values("motion", kind="stable")
     quarter = max(1, len(ordered) // 4)
@@ -119,7 +119,7 @@ def draw_idea(examples: Sequence[Example], titles: Sequence[str], *, pixels: boo
     write(axes, _LEFT - 0.08, above + size / 2, "maps", align="right")
     for share, words in ((0.03, "input"), (0.5, "layers"), (0.97, "output")):
         write(axes, _LEFT - 0.08, policy + share * layers * _CELL, words, align="right")
-    legend(axes, _LEFT, bottom + 0.78, filled=True)
+    legend(axes, _LEFT, bottom + (0.78 if any(one.forced for one in examples) else 0.66), filled=True)
     return axes.figure
 
 

@@ -59,8 +59,8 @@ def _draw_temporal(axes, run: Execution, top: float) -> None:
 def _draw_channel(axes, run: Execution, top: float, count: int = 4) -> None:
     kept, frame = run.indices[0], int(run.output.flatten(2).std(2).mean(0).argmax())
     energy = run.output[:, frame].flatten(1).std(1)
-    pairs = list(zip(run.sources, run.indices, strict=True))
-    pairs = sorted(sorted(pairs, key=lambda pair: -float(energy[pair[0]]))[:count])
+    made_from = dict(zip(reversed(run.sources), reversed(run.indices), strict=True))  # the first of each source
+    pairs = sorted(sorted(made_from.items(), key=lambda pair: -float(energy[pair[0]]))[:count])
     shape, of = tuple(run.output.shape), f"1/{round(1 / run.candidate)}"
     _titles(axes, run, top, f"(b) channels: the share r = {of} is computed", f"r = {of}", 8)
     _words(axes, top, 0, f"input $X$\nframe {frame}", run.input.shape)
