@@ -162,7 +162,7 @@ def _where(row) -> str:
 
 def threads_text(count: int) -> str:
     """`1 thread`, `2 threads`."""
-    return f"{count:.0f} thread{'s' * (count != 1)}"
+    return "1 thread" if count == 1 else f"{count:.0f} threads"
 
 
 def _percent(share: float | None) -> str:
