@@ -23,11 +23,11 @@ pytestmark = pytest.mark.smoke
 def test_methods_to_compare_with_cost_what_they_should():
     runs = pd.read_csv(RESULTS / "runs.csv").set_index("network")
     share = runs["gflops_avg"] / runs["gflops_static"]
-    assert 0.715 < share["pruned"] < 0.7205  # rounded numbers of a tiny network
+    pruned = runs.loc["pruned"]
+    assert 0.715 < share["pruned"] and pruned["gflops_avg"] <= 0.72 * pruned["gflops_static"] + 1e-6  # both rounded
     assert 0.4 < share["cgnet"] < 1 and 0 < share["ar_net"] < 1
-    assert (
-        runs.loc[["pruned", "cgnet", "ar_net"], "gflops_total"] == runs.loc[["pruned", "cgnet", "ar_net"], "gflops_avg"]
-    ).all()
+    methods = runs.loc[["pruned", "cgnet", "ar_net"]]
+    assert (methods["gflops_total"] == methods["gflops_avg"]).all()
 
 
 def test_every_run_is_there_with_all_its_variants():

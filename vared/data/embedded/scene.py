@@ -170,16 +170,8 @@ def render_clip(seed: int, split: str, index: int, settings: SceneSettings) -> C
     cast = [(actor, random_look(rng, pattern, period)) for actor in actors]
 
     frames = sample_background(canvas, camera, shape.height, shape.width)
-    masks = np.zeros(frames.shape[:3], np.uint8)
     behind, before = movers[: len(movers) // 2], movers[len(movers) // 2 :]
-    for layer, objects in enumerate((behind + bystanders, cast, before)):
-        for track, look in objects:
-            window, opacity = paint(frames, camera.film(track, shape.width / 2, shape.height / 2), look)
-            seen = masks[:, window[0], window[1]]
-            if layer == 1:
-                seen |= opacity >= 0.5
-            elif layer == 2:  # a distractor in front cuts the mask
-                seen &= opacity < 0.5
+    masks = paint_layers(frames, camera, behind + bystanders, cast, before)
     noise = rng.uniform(*settings.noise)
     frames = to_bytes(rng, frames, noise)
     row = {
@@ -192,6 +184,21 @@ def render_clip(seed: int, split: str, index: int, settings: SceneSettings) -> C
         "bitrate": bitrate, "index": index, "seed": seed, "frames_sha256": hashlib.sha256(frames.tobytes()).hexdigest(),
     }  # fmt: skip
     return Clip(frames, masks, row, shape.pixel_format)
+
+
+def paint_layers(frames: np.ndarray, camera, behind: list, cast: list, before: list) -> np.ndarray:
+    """Paint objects (track, look) on `frames`, T x H x W x 3, the last ones in front; masks of the cast, T x H x W."""
+    masks = np.zeros(frames.shape[:3], np.uint8)
+    centre = frames.shape[2] / 2, frames.shape[1] / 2
+    for layer, objects in enumerate((behind, cast, before)):
+        for track, look in objects:
+            window, opacity = paint(frames, camera.film(track, *centre), look)
+            seen = masks[:, window[0], window[1]]
+            if layer == 1:
+                seen |= opacity >= 0.5
+            elif layer == 2:  # a distractor in front cuts the mask
+                seen &= opacity < 0.5
+    return masks
 
 
 def to_bytes(rng: np.random.Generator, frames: np.ndarray, noise: float) -> np.ndarray:
