@@ -25,7 +25,7 @@ from tests.method_helpers import (
     tiny_r2plus1d,
 )
 from tests.network_helpers import narrow
-from vared.acceleration import accelerate, mix_kernel, onednn
+from vared.acceleration import accelerate, affine_kernel, compiling, mix_kernel, onednn
 from vared.acceleration import layers as accelerated_layers
 from vared.acceleration.blocks import execute_in_blocks
 from vared.acceleration.layers import AcceleratedConv2d, AcceleratedConv3d, accelerated
@@ -98,7 +98,8 @@ def test_normalisation_without_weights():
 def test_the_same_with_and_without_fused_operators(monkeypatch, fused, compiled, channels, side, frames):
     monkeypatch.setattr(onednn, "available", lambda x: fused and not torch.is_grad_enabled())
     if not compiled:
-        monkeypatch.setattr(mix_kernel, "_library", lambda: None)
+        for module in (mix_kernel, affine_kernel):
+            monkeypatch.setattr(module, "library", lambda: None)
     config = DynamicConfig(search_space=3)
     geometry = Geometry(in_channels=16, out_channels=channels, side=side, frames=frames, config=config)
     layer = geometry.layer(dtype=torch.float32)
@@ -120,7 +121,7 @@ def test_without_a_compiler_a_warning_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.warns(UserWarning, match="no-such-compiler"):
-        assert mix_kernel._library.__wrapped__() is None
+        assert compiling.library.__wrapped__() is None
     assert list((tmp_path / "vared").iterdir()) == []
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vared.acceleration.affine_kernel import AffineClip
 from vared.acceleration.mix_kernel import mix_kernel
 from vared.acceleration.onednn import add_depthwise_
 from vared.acceleration.plan import ClipPlan, plan_clip
@@ -28,8 +29,12 @@ def execute_in_blocks(layer, clips: Tensor, temporal: Tensor, channel: Tensor) -
 
     `layer` is one of `layers`. Raises ValueError when a gate opens nothing for a clip.
     """
-    plans = [plan_clip(layer, *weights) for weights in zip(temporal.tolist(), channel.tolist(), strict=True)]
-    kernels = [mix_kernel(plan) for plan in plans]
+    weights = list(zip(temporal.tolist(), channel.tolist(), strict=True))
+    if layer.affine:
+        plans = kernels = [AffineClip(layer, *of_clip) for of_clip in weights]
+    else:
+        plans = [plan_clip(layer, *of_clip) for of_clip in weights]
+        kernels = [mix_kernel(plan) for plan in plans]
     frames, *pixels = layer.output_size(clips.shape[2:])
     shape = len(clips), layer.out_channels, frames, *pixels
     output = torch.empty(shape, dtype=clips.dtype, device=clips.device, memory_format=torch.channels_last_3d)

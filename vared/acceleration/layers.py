@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from vared.acceleration.affine_kernel import AffineLayer, usable
 from vared.acceleration.blocks import execute_in_blocks
 from vared.acceleration.onednn import PackedConv
 from vared.execution import execute
@@ -67,6 +68,7 @@ class _Accelerated:
 
     def _apply(self, fn, recurse: bool = True):
         self.convolutions.clear()  # their weights are parts of this layer's
+        self.__dict__.pop("affine", None)
         return super()._apply(fn, recurse)
 
     def convolution(self, j: int, i: int) -> PackedConv:
@@ -80,6 +82,11 @@ class _Accelerated:
                 self.groups * count // self.out_channels if self.groups > 1 else 1,
             )  # fmt: skip
         return self.convolutions[j, i]
+
+    @cached_property
+    def affine(self) -> AffineLayer | None:
+        """Tables for `affine_kernel`, None for a layer that it cannot serve."""
+        return AffineLayer(self) if usable(self) else None
 
     @cached_property
     def geometry(self) -> tuple[tuple[int, ...], ...]:

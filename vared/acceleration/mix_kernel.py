@@ -1,4 +1,4 @@
-"""`mix_kernel.c`, compiled for this machine at first use, and its call.
+"""`mix_kernel.c` and its call: the pass over memory for layers whose cheap operations look at neighbours.
 
 Many short operations on maps that do not fit the innermost caches cost half as much again as one pass row by row
 (measured: 1.4 to 1.7 times). Without a C compiler and in other number formats the operations of torch do the same.
@@ -7,23 +7,14 @@ Shapes: C channel, H W pixel, K kept channels, n frames.
 """
 
 import ctypes
-import hashlib
-import os
-import platform
-import subprocess
-import tempfile
-import warnings
-from functools import cache
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vared.acceleration.compiling import library
 from vared.acceleration.plan import Cheap, ClipPlan
 
-SOURCE = Path(__file__).with_name("mix_kernel.c")
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
 LANES = 16
 
 
@@ -66,7 +57,7 @@ class MixKernel:
         plan, (frames, computed, height, width) = self.plan, kept.shape
         kept = kept.contiguous(memory_format=torch.channels_last)
         long = ctypes.c_long
-        failed = _library().mix_block(
+        failed = library().mix_block(
             ctypes.c_void_p(kept.data_ptr()), long(frames), long(height), long(width), long(computed),
             long(plan.channels), self.generated, long(self.generated_count), self.constant, long(plan.period),
             long(plan.factor), self.direct, self.has_direct, self.term_counts, self.terms, self.shift, int(plan.relu),
@@ -104,35 +95,5 @@ def _added(cheap: Cheap) -> Tensor | float:
 def mix_kernel(plan: ClipPlan) -> MixKernel | None:
     """The kernel for a clip's plan, or None where torch's own operations must or should do its work."""
     shift = plan.shift
-    usable = shift.dtype == torch.float32 and shift.device.type == "cpu" and _library() is not None
+    usable = shift.dtype == torch.float32 and shift.device.type == "cpu" and library() is not None
     return MixKernel(plan) if usable else None
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    code = SOURCE.read_bytes()
-    name = hashlib.sha256(b"\0".join([code, " ".join(FLAGS).encode(), _processor().encode()])).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vared"
-    built = folder / f"mix-{name}.so"
-    try:
-        if not built.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                fresh = Path(scratch) / built.name
-                command = [os.environ.get("CC", "cc"), *FLAGS, "-o", str(fresh), str(SOURCE)]
-                subprocess.run(command, check=True, capture_output=True, text=True)
-                fresh.replace(built)  # another process may have been faster: then its file is replaced by an equal one
-        return ctypes.CDLL(str(built))
-    except (OSError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "stderr", None) or error
-        warnings.warn(f"Dynamic layers run without the compiled mix, more slowly: {reason}", stacklevel=2)
-        return None
-
-
-def _processor() -> str:
-    """What -march=native depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() + platform.machine()
-    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
