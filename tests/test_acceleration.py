@@ -25,7 +25,7 @@ from tests.method_helpers import (
     tiny_r2plus1d,
 )
 from tests.network_helpers import narrow
-from vared.acceleration import accelerate, affine_kernel, compiling, mix_kernel, onednn
+from vared.acceleration import accelerate, affine_kernel, blocks, compiling, mix_kernel, onednn
 from vared.acceleration import layers as accelerated_layers
 from vared.acceleration.blocks import execute_in_blocks
 from vared.acceleration.layers import AcceleratedConv2d, AcceleratedConv3d, accelerated
@@ -39,7 +39,10 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 3e-2}
 @pytest.fixture(params=["in blocks", "by groups"])
 def way(request, monkeypatch):
     """Maps of any size run in blocks, or none does."""
-    monkeypatch.setattr(accelerated_layers, "BLOCKWISE_BYTES", 0 if request.param == "in blocks" else 2**60)
+    if request.param == "in blocks":
+        monkeypatch.setattr(accelerated_layers, "BLOCKWISE_BYTES", 0)
+    else:
+        monkeypatch.setattr(accelerated_layers, "_pays_in_blocks", lambda layer, clips: False)
 
 
 @torch.inference_mode()
@@ -109,8 +112,28 @@ def test_the_same_with_and_without_fused_operators(monkeypatch, fused, compiled,
     assert relative_difference(_in_blocks(layer, x, v_t, v_c, None, True), expected.relu()) < 1e-5
 
 
-def test_not_a_number_stays_one():
-    layer = Geometry(out_channels=6).layer(dtype=torch.float32)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("channels, side, frames", [(54, 13, 7), (16, 9, 8), (5, 1, 3)])
+def test_affine_layers_have_a_pass_of_their_own(monkeypatch, threads, channels, side, frames):
+    monkeypatch.setattr(blocks, "plan_clip", None)  # the pass that other layers take
+    config = DynamicConfig(search_space=3, cheap="affine")
+    geometry = Geometry(in_channels=16, out_channels=channels, side=side, frames=frames, config=config)
+    layer, norm = geometry.layer(dtype=torch.float32), _norm(channels, torch.float32)
+    randomise_cheap(layer)
+    v_t, v_c = every_pattern(len(geometry.factors()), len(geometry.kept()))
+    x = geometry.clips(len(v_t), dtype=torch.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = _in_blocks(layer, x, v_t, v_c, norm, True)
+    finally:
+        torch.set_num_threads(before)
+    assert relative_difference(found, norm(run(layer, x, v_t, v_c, sparse=True)).relu()) < 1e-5
+
+
+@pytest.mark.parametrize("cheap", ["depthwise", "affine"])
+def test_not_a_number_stays_one(cheap):
+    layer = Geometry(out_channels=20, config=DynamicConfig(cheap=cheap)).layer(dtype=torch.float32)
     x = Geometry().clips(1, dtype=torch.float32)
     x[0, 0, 2, 1, 1] = float("nan")
     found = _in_blocks(layer, x, torch.tensor([[0.5, 0.5]]), torch.tensor([[0.0, 0.5]]), None, True)

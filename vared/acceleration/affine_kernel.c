@@ -30,6 +30,7 @@ struct part {
 
 #define FUSED 4 /* terms in one loop */
 #define RUN 64  /* pixels that stay in the innermost cache while all channels are made */
+#define MOST_FRAMES 64 /* computed in a period: of 7 temporal candidates */
 #define LANES 16
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int mask __attribute__((vector_size(4 * LANES)));
@@ -137,8 +138,7 @@ int affine_block(const struct layer *l, const float *temporal_weight, const floa
   struct part *parts = malloc(period * n * sizeof *parts);
   struct term *terms = malloc(period * n * most * sizeof *terms);
   float *memory = malloc(((most + 1) * period * n + n) * sizeof *memory), *next = memory;
-  const float **raw = malloc(per_period * sizeof *raw);
-  int failed = !edges || !parts || !terms || !memory || !raw;
+  int failed = per_period > MOST_FRAMES || !edges || !parts || !terms || !memory;
   if (failed) goto end;
   long count = find_edges(l, computed, channel_weight, edges) - 1, offset_term = 0;
   float *outer = next, *shift = next + n;
@@ -168,16 +168,17 @@ int affine_block(const struct layer *l, const float *temporal_weight, const floa
     for (long e = 0; direct > 0 && e < count; e++)
       next = add_frame(l, t / factor, outer, channel_weight, computed, parts + t * count + e, shift + t * n, next);
   }
-  for (long t = 0; t < out_frames; t++) {
-    const float *first = kept + t / period * per_period * pixels * computed;
-    for (long w = 0; w < pixels; w += RUN) {
-      for (long f = 0; f < per_period; f++) raw[f] = first + (f * pixels + w) * computed;
-      struct pixels run = {pixels - w < RUN ? pixels - w : RUN, computed, n, out + (t * pixels + w) * n};
-      for (long e = 0; e < count; e++)
-        make_part(parts + t % period * count + e, raw, shift + t % period * n, l->relu, run);
-    }
+  long runs = (pixels + RUN - 1) / RUN;
+#pragma omp parallel for schedule(static)
+  for (long number = 0; number < out_frames * runs; number++) {
+    long t = number / runs, w = number % runs * RUN;
+    const float *own[MOST_FRAMES], *first = kept + (t / period * per_period * pixels + w) * computed;
+    for (long f = 0; f < per_period; f++) own[f] = first + f * pixels * computed;
+    struct pixels run = {pixels - w < RUN ? pixels - w : RUN, computed, n, out + (t * pixels + w) * n};
+    for (long e = 0; e < count; e++)
+      make_part(parts + t % period * count + e, own, shift + t % period * n, l->relu, run);
   }
 end:
-  free(edges), free(parts), free(terms), free(memory), free(raw);
+  free(edges), free(parts), free(terms), free(memory);
   return failed;
 }

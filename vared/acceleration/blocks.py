@@ -49,12 +49,17 @@ def execute_in_blocks(layer, clips: Tensor, temporal: Tensor, channel: Tensor) -
         else:
             _mix_frames(plan, _mix_channels(plan, kept), out)
 
-    parts = max(-(-torch.get_num_threads() // max(1, len(clips))), -(-output[:1].nbytes // BLOCK_BYTES))
+    threads = 1 if layer.affine else torch.get_num_threads()  # affine layers use them within a block
+    parts = max(-(-threads // max(1, len(clips))), -(-output[:1].nbytes // BLOCK_BYTES))
     blocks = []
     for number, plan in enumerate(plans):
         span = plan.period * -(-frames // (plan.period * parts))
         blocks += [(number, begin, min(begin + span, frames)) for begin in range(0, frames, span)]
-    side_by_side(make, blocks)
+    if layer.affine:
+        for block in blocks:
+            make(block)
+    else:
+        side_by_side(make, blocks)
     return output
 
 

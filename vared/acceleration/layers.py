@@ -118,5 +118,7 @@ class AcceleratedConv2d(_Accelerated, DynamicConv2d):
 def _pays_in_blocks(layer: nn.Module, clips: Tensor) -> bool:
     if clips.device.type != "cpu" or len(clips) == 0 or layer.padding == "same":
         return False
+    if layer.affine:  # one call a clip, whatever its size
+        return True
     pixels = clips[0, 0, 0].numel() // (layer.stride[-1] * layer.stride[-2])
     return layer.out_channels * pixels * clips.element_size() >= BLOCKWISE_BYTES
