@@ -88,7 +88,29 @@ def test_the_summary_gives_saving_and_difference(results):
         "saving_percent_as_the_thesis_counts": 43.75, "saving_percent_gates_and_cheap_operations_counted": 36.25,
         "clip1_minus_static": 25.0, "clip1_minus_static_equal_epochs": None,
     }}  # fmt: skip
-    assert summary["seeds"] == [0] and summary["hardware"] == ["CPU"]
+    assert summary["further"] == {} and summary["seeds"] == [0] and summary["hardware"] == ["CPU"]
+
+
+def test_runs_on_further_sets_have_clips_classes_and_provenance_of_their_own(tmp_path):
+    policies = [(clip, "b", 1, [1.0, 0.5][clip // 2], [1.0, 0.5][clip // 2]) for clip in range(4)]
+    variants = {"dynamic": ([1, 1, 1, 0], [4.0] * 4)}
+    further = ["kinetics-s2_16f_seed0", "kinetics-s2_16f_seed1", "kinetics-i3d-s2_8f_seed0"]
+    words = ["s2_8f_seed0", "s2_16f_seed0", *further]
+    for word in words:
+        evaluation(tmp_path / "e", word, variants, policies)
+        path = tmp_path / "e" / word / "metrics.json"
+        other = {"classes": ["spin", "swing"], "videos": "4 further videos"} if word in further else {}
+        path.write_text(json.dumps(json.loads(path.read_text()) | other))
+    collect(tmp_path / "e", words, tmp_path / "results")
+    shares = pd.read_csv(tmp_path / "results" / "policy_by_class.csv").groupby("run")["action"].agg(set)
+    assert shares["s2_16f_seed0"] == {"fall", "rise"} and shares["kinetics-i3d-s2_8f_seed0"] == {"spin", "swing"}
+    extremes = pd.read_csv(tmp_path / "results" / "extreme_clips.csv")
+    # of the profile's own data the run of figure 4-2, of the others the first seed of every length
+    assert extremes["run"].unique().tolist() == ["s2_8f_seed0", "kinetics-s2_16f_seed0"]
+    assert set(extremes[extremes["run"] == "kinetics-s2_16f_seed0"]["action"]) == {"spin", "swing"}
+    (found,) = json.loads((tmp_path / "results" / "summary.json").read_text())["further"].values()
+    assert found["set"] == "kinetics" and found["videos"] == "4 further videos" and found["seeds"] == [0, 1]
+    assert found["models"] == [{"backbone": "r2plus1d_18"}]  # as recorded; here i3d was written down as that, too
 
 
 def test_missing_runs_are_named(tmp_path):

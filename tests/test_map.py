@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
+from tests.test_pipeline_graph import STAGES, content
 from vared.reports.report_page import MARKERS, data_readme_results, readme_results
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,8 +34,7 @@ def committed(name: str) -> pd.DataFrame:
 
 
 def pipeline_stages() -> dict[str, dict]:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    return {name: stage.get("do", stage) for name, stage in stages.items()}
+    return {name: content(name) for name in STAGES}
 
 
 def test_every_equation_is_the_headline_of_exactly_the_file_that_the_map_names():

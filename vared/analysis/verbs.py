@@ -1,4 +1,5 @@
-"""The verbs `vared redundancy` and `vared analyse`: what trained networks repeat, and what their policies depend on."""
+"""The verbs `vared redundancy`, `vared analyse` and `vared shipped-network`: what trained networks repeat, and what
+their policies depend on."""
 
 import argparse
 import os
@@ -10,12 +11,13 @@ from vared import pipeline, runs
 
 
 def add_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add both; `verb` takes a name, a function, a summary and the words that follow, and returns the parser."""
+    """Add all; `verb` takes a name, a function, a summary and the words that follow, and returns the parser."""
     measure = verb("redundancy", redundancy, "measure how alike the maps of trained static networks are", "profile")
     measure.add_argument("run", nargs="?", help="one static run (default: all of the profile, side by side)")
     cores = len(os.sched_getaffinity(0))
     measure.add_argument("--jobs", type=int, default=cores, help="runs at a time (default: cores)")
     verb("analyse", analyse, "gather redundancy and adaptivity of all runs into tidy tables", "profile")
+    verb("shipped-network", shipped, "measure how alike the maps of a trained network are that a package ships")
 
 
 def redundancy(root: Path, options: argparse.Namespace) -> int:
@@ -45,3 +47,17 @@ def analyse(root: Path, options: argparse.Namespace) -> None:
     scenes = adaptivity.known_scenes(data / profile / "clips") if generated else None
     folders = (data / "redundancy" / profile, data / "evaluations" / profile)
     analysis.collect_analysis(*folders, words, scenes, runs.results_folder(root, profile))
+
+
+def shipped(root: Path, options: argparse.Namespace) -> None:
+    """Measure the network and videos that packages ship into results/shipped_network/.
+
+    Raises ValueError with the way to get it for a package that is not installed.
+    """
+    from vared.analysis import shipped_network
+
+    try:
+        shipped_network.load_transnet(), shipped_network.shipped_videos()
+    except ModuleNotFoundError as error:
+        raise ValueError(str(error)) from error
+    shipped_network.write_shipped(root / "results" / "shipped_network")

@@ -165,7 +165,9 @@ def difference_text(comparisons: pd.DataFrame, group: str, variant: str) -> str:
 def provenance(summary: Mapping[str, object], made_by: str) -> str:
     """Lines to print under every table and figure: profile, data, network, seeds, hardware, and the command."""
     data, model = summary["data"], summary["model"]
-    what = ", ".join(f"{key} {value}" for key, value in data.items() if key not in ("source", "folder"))
+    # `further` are other sets, `scene` is how a generated one differs: params.yaml has both.
+    left_out = ("source", "folder", "further", "scene")
+    what = ", ".join(f"{key} {value}" for key, value in data.items() if key not in left_out)
     seeds = ", ".join(str(seed) for seed in summary["seeds"])
     return "\n".join([
         f"- Profile: {summary['profile']}",
