@@ -21,6 +21,7 @@ OF_PROFILE = (
     ("Figure B-1", "figures/figure_b_1"), ("Figure B-2", "figures/figure_b_2"),
     ("Figure B-3", "figures/figure_b_3"), ("Figure B-6", "figures/figure_b_6"),
     ("Redundancy and cost against motion and clutter", "figures/adaptivity"),
+    ("Accuracy against cost of one trained network", "figures/cost_curve"),
 )  # fmt: skip
 # Made once, for no profile; the third word is the notebook where that is called otherwise.
 SHARED = (
@@ -54,8 +55,8 @@ Behind them: [runs.csv](runs.csv) (a row a run and variant), [comparisons.csv](c
 [policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv),
 [redundancy.csv](redundancy.csv), [redundancy_extremes.csv](redundancy_extremes.csv), [adaptivity.csv](adaptivity.csv),
 [cost_by_clip.csv](cost_by_clip.csv), [correlations.csv](correlations.csv), [scene_bins.csv](scene_bins.csv),
-[generated_maps.csv](generated_maps.csv) (beside computed ones). Costs of full-size networks and their range are
-counted on shapes alone; they are the same for every profile.
+[generated_maps.csv](generated_maps.csv) (beside computed ones), [cost_curve.csv](cost_curve.csv). Costs of full-size
+networks and their range are counted on shapes alone; they are the same for every profile.
 
 {_table(folder)}
 
