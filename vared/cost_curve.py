@@ -58,7 +58,8 @@ def cost_curve(
 
     `dataset` gives centre clips, as for `evaluate`. Columns: network, threshold, gflops (backbone, as the thesis
     counts), gflops_total (gates and cheap operations counted), share and share_total (of the plain network's),
-    clip1_top1 (percent), clips. The random policy is the mean over `permutations`; it has the cost of the network by construction.
+    clip1_top1 (percent), clips. The random policy is the mean over `permutations`, at the cost of the network
+    by construction.
     """
     static = count_flops(model, tuple(dataset[0]["clip"].shape)).static
     rows = []
@@ -97,8 +98,8 @@ def threshold_for(
     best = (high, mean_share(with_threshold(model, high, training_clips), training_clips))
     if best[1] > share + tolerance:
         raise ValueError(
-            f"No threshold brings this network to {share:.0%} of the plain one's cost: with every gate at its smallest "
-            f"candidate it takes {best[1]:.1%}. Ask for more, or train with a larger search space."
+            f"No threshold brings this network to {100 * share:.0f} % of the plain one's cost: with every gate nearly "
+            f"shut it takes {100 * best[1]:.1f} %. Ask for more, or train with a larger search space."
         )
     for _ in range(steps):
         middle = (low + high) / 2

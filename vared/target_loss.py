@@ -73,8 +73,8 @@ def layers_target(report: FlopReport, share: float) -> float:
     fixed = report.static - dynamic
     if share * report.static < fixed + least:
         raise ValueError(
-            f"This network cannot cost {share:.0%} of the plain one: with the smallest candidate everywhere it takes "
-            f"{(fixed + least) / report.static:.0%}. Ask for more, or take a larger search space."
+            f"This network cannot cost {100 * share:.0f} % of the plain one: with the smallest candidate everywhere it "
+            f"takes {100 * (fixed + least) / report.static:.0f} %. Ask for more, or take a larger search space."
         )
     return min(1.0, (share * report.static - fixed) / dynamic)
 

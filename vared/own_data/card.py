@@ -45,8 +45,8 @@ Accuracy without watching the videos, for comparison:
 {_training(run)}
 
 Weights: `weights.safetensors`; settings: `settings.json`; every clip with its part: `clips.csv`; a row a clip judged:
-`evaluation.csv`; a row an epoch: `history.csv`. Made on {record["hardware"]}, by `vared train --data` and
-`vared evaluate --data`.
+`evaluation.csv`; a row an epoch: `history.csv`. Made by `vared train --data` and `vared evaluate --data` on
+{record["hardware"]}.
 """
     write_text(run.folder / "card.md", text)
     return run.folder / "card.md"
@@ -57,8 +57,8 @@ def _first_line(record: dict) -> str:
     low, high = wilson(metrics["clip1_top1"], record["clips"])
     share = metrics["gflops_backbone_mean"] / record["gflops_static"]
     return (
-        f"**{metrics['clip1_top1']:.1f} %** of {record['clips']} clips right ({low:.1f} to {high:.1f}) at {percent(share)} "
-        f"of the plain network's operations ({name})."
+        f"**{metrics['clip1_top1']:.1f} %** of {record['clips']} clips right ({low:.1f} to {high:.1f}) at "
+        f"{percent(share)} of the plain network's operations ({name})."
     )
 
 
@@ -114,7 +114,7 @@ def _training(run: OwnRun) -> str:
     history = pd.read_csv(run.folder / "history.csv")
     minutes = history["seconds"].sum() / 60
     kind = f"dynamic, S = {s.search_space}" if s.search_space else "plain"
-    goal = "" if s.share is None else f", trained for {s.share:.0%} of the plain network's operations"
+    goal = "" if s.share is None else f", trained for {100 * s.share:.0f} % of the plain network's operations"
     return "\n".join([
         f"- {s.network} ({kind}{goal}), width {s.width:g}, from nothing",
         f"- clips of {s.frames} frames at stride {s.stride}, {s.crop_size} pixels",

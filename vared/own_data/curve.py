@@ -13,7 +13,7 @@ from vared.flops import count_flops
 from vared.own_data.run_folder import OwnRun, read_trained
 from vared.policies import dynamic_layers
 from vared.reports import reporting
-from vared.reports.curve_reporting import PLAIN, curve_table, draw_curve
+from vared.reports.curve_reporting import PLAIN, curve_table, draw_curve, percent
 
 THRESHOLDS = (-0.4, -0.2, 0.0, 0.2, 0.4, 0.5, 0.6)
 
@@ -62,8 +62,8 @@ def write_for_share(run: OwnRun, network, clips: list, share: float) -> Path:
     moved = with_threshold(network, threshold, clips)
     path = run.folder / f"at_{round(100 * share)}.safetensors"
     save_weights(moved, path)
-    print(f"{path}: threshold {threshold:+.3f}, {reached:.1%} of the plain network on training clips "
-          f"({mean_share(network, clips):.1%} as trained)")  # fmt: skip
+    print(f"{path}: threshold {threshold:+.3f}, {percent(reached)} of the plain network on training clips "
+          f"({percent(mean_share(network, clips))} as trained)")  # fmt: skip
     return path
 
 

@@ -31,7 +31,7 @@ def split(layout: Layout, seed: int, val_share: float = VAL_SHARE) -> tuple[list
         names = sorted((entry.name for entry in layout.entries if entry.label == label), key=lambda n: _draw(seed, n))
         judged |= set(names[: max(1, round(val_share * len(names))) if len(names) > 1 else 0])
     entries = [replace(entry, part="val" if entry.name in judged else "train") for entry in layout.entries]
-    return entries, f"{val_share:.0%} of every class by seed {seed}, because the data give no part to judge by"
+    return entries, f"{100 * val_share:.0f} % of every class by seed {seed}, because the data give no part to judge by"
 
 
 def check_parts(layout: Layout, entries: Sequence[Entry]) -> None:
