@@ -13,6 +13,7 @@ from tests.training_helpers import CLIP, Clips, dynamic_network, short_recipe, s
 from vared.flops import count_flops
 from vared.losses import EfficiencyLoss
 from vared.target_loss import TargetCostLoss, finetune_to_target, layers_target
+from vared.training import fit
 
 COST = [13 / 16, 10 / 16, 7 / 16]  # of `example`, weights 3/4 and 1/4, as in test_losses
 ALL = torch.ones(3, dtype=torch.bool)
@@ -88,21 +89,20 @@ def test_a_target_that_is_no_share_and_other_layers_are_refused():
         TargetCostLoss({"a": 1.0}, 0.5)(example(), ALL)
 
 
-def test_training_ends_near_the_cost_asked_for_and_not_below_it(tmp_path):
+def test_training_brings_the_cost_to_what_was_asked_for_and_more_for_more(tmp_path):
+    """Nothing pulls the cost up again, and a network of two layers moves in steps: it may end below its target."""
     recipe = short_recipe(epochs=6, warmup_epochs=1, finetune_epochs=40, finetune_learning_rate=0.1, gradient_norm=2.0)
     clips, costs = Clips(16), {}
     for share in (0.9, 0.6):
         network = dynamic_network()
-        report = count_flops(network, CLIP)
         first = dataclasses.replace(recipe, finetune_epochs=0)
-        from vared.training import fit
-
         fit(network, clips, first, directory=tmp_path / f"first{share}", progress=False)
+        target = layers_target(count_flops(network, CLIP), share)
         finetune_to_target(network, clips, recipe, share=share, directory=tmp_path / f"{share}", progress=False)
         history = pd.read_csv(tmp_path / f"{share}" / "history.csv")
-        assert list(history["phase"].unique()) == [2]
-        target = layers_target(report, share)
-        costs[share] = history["mean_cost"].iloc[-8:].mean() - target
-    assert all(abs(off) < 0.12 for off in costs.values()), costs
+        assert list(history["phase"].unique()) == [2] and history["mean_cost"].iloc[0] > target
+        costs[share] = history["mean_cost"].iloc[-8:].mean()
+        assert costs[share] < target + 0.03
+    assert costs[0.9] > costs[0.6] + 0.05
     with pytest.raises(ValueError, match="another recipe"):  # a state is not resumed for another target
         finetune_to_target(network, clips, recipe, share=0.7, directory=tmp_path / "0.6", progress=False)

@@ -115,8 +115,8 @@ def finetune_to_target(
     """Phase 2 of `recipe` with the target loss, so that `network`, trained by phase 1, costs `share` of the plain one.
 
     In place; files as those of `fit`, in a `directory` of its own. The column `accuracy_loss` of the history holds the
-    target term too, `efficiency_loss` the value of equation (3.6), which nothing follows here. The cost reached is that
-    of training clips and lies a little off the target on others; `mean_cost` counts the dynamic layers alone.
+    target term too, `efficiency_loss` the value of equation (3.6), which nothing follows here. Nothing pulls the cost
+    up again, so it ends at the target or a little below; `mean_cost` counts the dynamic layers alone.
     Raises ValueError for a share that no policy of the network reaches, and what `fit` raises.
     """
     report = count_flops(network, tuple(train_set[0]["clip"].shape))
