@@ -11,16 +11,18 @@ from pathlib import Path
 import yaml
 
 # Nothing slow (torch, pandas, nbformat) at the top: publishing a finished run takes a fraction of a second.
-from vared import export_verb, pipeline, reproduction, runs, scratch
+from vared import cost_curve_verb, export_verb, pipeline, reproduction, runs, scratch
 from vared.analysis import verbs as analysis_verbs
 from vared.benchmarks import command as benchmarks
+from vared.own_data import verbs as own_data_verbs
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = parser().parse_args(arguments)
     try:
-        return options.command(project_root(), options) or 0
+        needed = getattr(options, "needs_project", lambda _: True)(options)  # your own videos need no clone
+        return options.command(project_root() if needed else None, options) or 0
     except (ValueError, FileNotFoundError, FileExistsError) as error:
         print(f"vared: {error}", file=sys.stderr)
         return 2
@@ -46,13 +48,13 @@ def parser() -> argparse.ArgumentParser:
     jobs = verb("runs-ahead", runs_ahead, "train and evaluate all runs of a profile side by side", "profile")
     jobs.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at a time (default: cores)")
     verb("compute", compute, "train and evaluate one run into scratch/, publish nothing", "profile", "run")
-    verb("train", train, "train one run, or publish it when that is done", "profile", "run")
-    verb("evaluate", evaluate, "evaluate one trained run, or publish it when that is done", "profile", "run")
+    own_data_verbs.add_verbs(verb, train, evaluate)
     verb("collect", collect, "gather all runs of a profile into tidy tables", "profile")
     analysis_verbs.add_verbs(verb)
     verb("generated-maps", generated_maps, "compare generated with computed maps in the 8-frame runs", "profile")
     benchmarks.add_arguments(verb("benchmark", benchmarks.run, "time a dynamic network against its static version"))
     export_verb.add_arguments(verb("export", export_verb.run, "write a trained run as ONNX, one policy for all clips"))
+    cost_curve_verb.add_arguments(verb("cost-curve", cost_curve_verb.run, "accuracy against cost of a trained network"))
     verb("claims", claims, "judge the thesis's claims by the results of a profile", "profile")
     verb("report", report, "write the README of the results of a profile", "profile")
     verb("readme", readme, "put the main table of the results into README.md")

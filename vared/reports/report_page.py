@@ -23,6 +23,7 @@ OF_PROFILE = (
     ("Figure B-5", "figures/figure_b_5"), ("Figure B-6", "figures/figure_b_6"),
     ("Figure B-7", "figures/figure_b_7"), ("Figure B-8", "figures/figure_b_8"),
     ("Redundancy and cost against motion and clutter", "figures/adaptivity"),
+    ("Accuracy against cost of one trained network", "figures/cost_curve"),
 )  # fmt: skip
 # Made once, for no profile; the third word is the notebook where that is called otherwise.
 SHARED = (
@@ -58,8 +59,8 @@ Behind them: [runs.csv](runs.csv) (a row a run and variant), [comparisons.csv](c
 [policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv),
 [redundancy.csv](redundancy.csv), [redundancy_extremes.csv](redundancy_extremes.csv), [adaptivity.csv](adaptivity.csv),
 [cost_by_clip.csv](cost_by_clip.csv), [correlations.csv](correlations.csv), [scene_bins.csv](scene_bins.csv),
-[generated_maps.csv](generated_maps.csv) (beside computed ones). Costs of full-size networks and their range are
-counted on shapes alone; they are the same for every profile.
+[generated_maps.csv](generated_maps.csv) (beside computed ones), [cost_curve.csv](cost_curve.csv). Costs of full-size
+networks and their range are counted on shapes alone; they are the same for every profile.
 
 {_table(folder)}
 
