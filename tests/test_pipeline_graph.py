@@ -132,7 +132,7 @@ def test_dependencies_that_lie_in_git_exist():
 
 
 def test_active_profiles_and_runs_agree():
-    for used, lists in (("runs", "run_lists"), ("benchmark_runs", "benchmark_lists")):
+    for used, lists in (("runs", "run_lists"), ("benchmark_runs", "benchmark_lists"), ("ready", "ready_lists")):
         expected = {}
         for profile, folder in PARAMETERS["active"].items():
             assert Path(folder) == results_folder(Path(), profile)
@@ -141,6 +141,16 @@ def test_active_profiles_and_runs_agree():
     assert set(PARAMETERS["run_lists"]) == set(PARAMETERS["benchmark_lists"]) <= set(PARAMETERS["profiles"])
     for profile, listed in PARAMETERS["benchmark_lists"].items():
         assert listed.items() <= PARAMETERS["run_lists"][profile].items()
+
+
+def test_ready_networks_are_runs_that_the_model_card_waits_for():
+    names = []
+    for profile, listed in PARAMETERS["ready_lists"].items():
+        names += listed
+        assert all(entry in PARAMETERS["run_lists"][profile].values() for entry in listed.values())
+    cards = [name for name in dependencies("model_card") if name.startswith("vared/weights/")]
+    assert cards == sorted(f"vared/weights/{name}.json" for name in names)
+    assert outputs("ready") == ["vared/weights/${key}.json", "vared/weights/${key}.safetensors"]
 
 
 TABLES = [stage for stage in STAGES if stage.startswith("table_") and "vars" in STAGES[stage]["do"]]

@@ -30,8 +30,9 @@ def draw_prediction(prediction: Prediction) -> Figure:
             _heatmap(axis, table.to_numpy(), list(table.index), f"share of {title} computed")
     axes[-1].set_xlabel("clip, by its start", fontsize=_SMALL)
     _name_clips(axes[-1], prediction)
-    bar = figure.colorbar(axes[0].collections[0], ax=list(axes), aspect=60, ticks=[0, 0.5, 1], pad=0.02)
+    bar = figure.colorbar(axes[0].collections[0], ax=list(axes), aspect=80, ticks=[0, 0.5, 1], pad=0.02)
     bar.ax.tick_params(labelsize=_SMALL)
+    bar.set_label("probability, share computed", fontsize=_SMALL)
     bar.outline.set_visible(False)
     return figure
 
@@ -52,7 +53,7 @@ def _draw_cost(axis: Axes, prediction: Prediction) -> None:
     axis.set_ylabel("GMACs", fontsize=_SMALL)
     axis.set_ylim(0, 1.1 * max(prediction.static_gmacs, bottom.max()))
     axis.tick_params(labelsize=_SMALL)
-    title = f"cost: {100 * prediction.share:.0f} % of the static network on average"
+    title = f"cost, mean {100 * prediction.share:.0f} % of static"
     axis.set_title(title, fontsize=_SMALL, loc="left")
     axis.legend(fontsize=_SMALL - 1, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=4)
     sns.despine(ax=axis)
