@@ -109,7 +109,7 @@ def _draw_curve(draw: ImageDraw.ImageDraw, prediction: Prediction, number: int) 
 def _draw_now(page: Image.Image, top: int, share: float) -> None:
     """A line at the frame shown, `share` of the way through the video; `top` is where the strip begins."""
     x = _CURVE[0] + (_CURVE[2] - _CURVE[0]) * share
-    ImageDraw.Draw(page).line((x, top + _CURVE[1], x, top + _CURVE[3]), "#d62728")
+    ImageDraw.Draw(page).line((x, top + _CURVE[1], x, top + _CURVE[3]), "#d62728", 2)
 
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

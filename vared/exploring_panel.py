@@ -53,7 +53,8 @@ class _Panel:
             self.pictures.children = (self._words(str(error)),)
             return
         self.forced.options = [_GATES, *((f"R = {r}, r = {c:g}", (r, c)) for r, c in exploring.candidates(one))]
-        self.layer.options = explored_clip.layers_that_leave_out(one)
+        self.layer.options = layers = explored_clip.layers_that_leave_out(one)
+        self.layer.index = 0 if layers else None
         self.subject = one
         self.draw()
 
