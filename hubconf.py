@@ -1,13 +1,20 @@
-"""Entry points of `torch.hub`: every network of `vared.list_models()` by its name.
+"""Entry points of `torch.hub`: every network of `vared.list_models()` by its name, and those with trained weights.
 
 model = torch.hub.load("path/to/the/repository", "r2plus1d_18", source="local",
                        num_classes=200, num_frames=16, crop_size=128, dynamic=True)
+model, card = torch.hub.load("path/to/the/repository", "vared_ready", "r2plus1d_18-embedded-s2", source="local")
 """
 
 from vared import create_model as _create_model
 from vared import list_models as _list_models
+from vared import load_ready as _load_ready
 
-dependencies = ["torch", "torchvision", "timm", "pytorchvideo"]
+dependencies = ["torch", "torchvision", "timm", "pytorchvideo", "safetensors"]
+
+
+def vared_ready(name: str = "r2plus1d_18-embedded-s2"):
+    """A ready network of `vared.list_ready()` with trained weights, and its card. Knows generated classes only."""
+    return _load_ready(name)
 
 
 def _entry_point(name: str):

@@ -15,7 +15,7 @@ SMALL = {"num_classes": 5, "num_frames": 4, "crop_size": 16, "width": 0.0625}
 def test_the_entry_points_are_the_networks(monkeypatch):
     # These two know repositories on GitHub only: let the download end in this folder.
     monkeypatch.setattr(torch.hub, "_get_cache_or_reload", lambda *_, **__: ROOT)
-    assert torch.hub.list("owner/vared", trust_repo=True) == vared.list_models()
+    assert torch.hub.list("owner/vared", trust_repo=True) == sorted([*vared.list_models(), "vared_ready"])
     assert "vared.create_model" in torch.hub.help("owner/vared", "r2plus1d_18", trust_repo=True)
 
 
@@ -62,3 +62,10 @@ def test_layers_can_be_chosen_through_the_hub():
             ROOT, "r2plus1d_18", source="local", where=lambda name, conv: name.startswith("stages.1."), **sizes
         )
     assert dynamic_layers(model) and all(name.startswith("stages.1.") for name in dynamic_layers(model))
+
+
+def test_a_network_with_weights_comes_through_the_hub():
+    model, card = torch.hub.load(ROOT, "vared_ready", "r2plus1d_18-embedded-static", source="local")
+    expected, _ = vared.load_ready("r2plus1d_18-embedded-static")
+    assert card.name == "r2plus1d_18-embedded-static" and not model.training
+    assert all(torch.equal(value, expected.state_dict()[key]) for key, value in model.state_dict().items())

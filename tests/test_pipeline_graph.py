@@ -132,7 +132,7 @@ def test_dependencies_that_lie_in_git_exist():
 
 
 def test_active_profiles_and_runs_agree():
-    for used, lists in (("runs", "run_lists"), ("benchmark_runs", "benchmark_lists")):
+    for used, lists in (("runs", "run_lists"), ("benchmark_runs", "benchmark_lists"), ("ready", "ready_lists")):
         expected = {}
         for profile, folder in PARAMETERS["active"].items():
             assert Path(folder) == results_folder(Path(), profile)
@@ -163,6 +163,14 @@ def test_what_no_report_waits_for_is_made_all_the_same_and_watches_its_code():
     used = imported("vared/analysis/shipped_network.py") - HARMLESS - set(TRAINING_FILES + EVALUATION_FILES)
     watched = {name for name in dependencies("shipped_network") if name.startswith("vared/")}
     assert watched == used | {"vared/data/video.py"} and "requirements.lock" in dependencies("shipped_network")
+def test_ready_networks_are_runs_that_the_model_card_waits_for():
+    names = []
+    for profile, listed in PARAMETERS["ready_lists"].items():
+        names += listed
+        assert all(entry in PARAMETERS["run_lists"][profile].values() for entry in listed.values())
+    cards = [name for name in dependencies("model_card") if name.startswith("vared/weights/")]
+    assert cards == sorted(f"vared/weights/{name}.json" for name in names)
+    assert outputs("ready") == ["vared/weights/${key}.json", "vared/weights/${key}.safetensors"]
 
 
 TABLES = [stage for stage in STAGES if stage.startswith("table_") and "vars" in STAGES[stage]["do"]]
@@ -238,7 +246,7 @@ def test_the_front_page_links_what_it_waits_for():
 
     linked = {f"${{item}}/{name}.md" for _, name in OF_PROFILE} | {f"results/{name}.md" for _, name, *_ in SHARED}
     waited = {name for name in dependencies("report") if name.endswith(".md")}
-    assert waited == linked | {"${item}/claims.md"}
+    assert waited == linked | {"${item}/claims.md", "vared/weights/README.md"}
 
 
 @pytest.mark.parametrize("profile", PARAMETERS["run_lists"])

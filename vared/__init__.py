@@ -9,6 +9,7 @@
     loss = cross_entropy(logits, labels) + 0.8 * efficiency(policies, logits.argmax(1) == labels)
     with vared.fixed_policy(model, temporal=2, channel=0.5):
         logits = model(clips)                               # every layer at half its frames and channels
+    prediction = vared.predict("video.mp4")                 # labels and cost, by a small network that comes trained
 
 Names are loaded on first use, so that reading results does not import torch.
 """
@@ -39,6 +40,11 @@ _HOME = {
     "Recipe": "training",
     "fit": "training",
     "evaluate": "evaluation",
+    "list_ready": "ready",
+    "load_ready": "ready",
+    "Prediction": "prediction",
+    "Predictor": "prediction",
+    "predict": "prediction",
 }
 __all__ = list(_HOME)
 

@@ -1,6 +1,6 @@
 """The command line: `vared VERB ...`, one verb a pipeline stage. Finds the project, reads params.yaml; thin otherwise.
 
-Exit status: 0 done, 1 a run or notebook failed, 2 bad input (named in the message).
+Exit status: 0 done, 1 a run, notebook or video failed, 2 bad input (named in the message).
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 # Nothing slow (torch, pandas, nbformat) at the top: publishing a finished run takes a fraction of a second.
-from vared import cost_curve_verb, export_verb, pipeline, reproduction, runs, scratch
+from vared import cost_curve_verb, export_verb, pipeline, predict_verb, ready_verbs, reproduction, runs, scratch
 from vared.analysis import verbs as analysis_verbs
 from vared.benchmarks import command as benchmarks
 from vared.own_data import verbs as own_data_verbs
@@ -21,8 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = parser().parse_args(arguments)
     try:
-        needed = getattr(options, "needs_project", lambda _: True)(options)  # your own videos need no clone
-        return options.command(project_root() if needed else None, options) or 0
+        root = project_root() if options.needs_project(options) else Path.cwd()  # your own videos need no clone
+        return options.command(root, options) or 0
     except (ValueError, FileNotFoundError, FileExistsError) as error:
         print(f"vared: {error}", file=sys.stderr)
         return 2
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=summary, description=summary)
         for word in words:
             sub.add_argument(word)
-        sub.set_defaults(command=command)
+        sub.set_defaults(command=command, needs_project=lambda options: True)
         return sub
 
     sets = verb("data", make_data, "make the data sets of a profile under data/PROFILE", "profile")
@@ -55,6 +55,8 @@ def parser() -> argparse.ArgumentParser:
     benchmarks.add_arguments(verb("benchmark", benchmarks.run, "time a dynamic network against its static version"))
     export_verb.add_arguments(verb("export", export_verb.run, "write a trained run as ONNX, one policy for all clips"))
     cost_curve_verb.add_arguments(verb("cost-curve", cost_curve_verb.run, "accuracy against cost of a trained network"))
+    ready_verbs.add_verbs(verb)
+    predict_verb.add_arguments(verb("predict", predict_verb.run, "say what videos show, and at what cost"))
     verb("claims", claims, "judge the thesis's claims by the results of a profile", "profile")
     verb("report", report, "write the README of the results of a profile", "profile")
     verb("readme", readme, "put the main table of the results into README.md")

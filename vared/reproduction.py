@@ -53,8 +53,8 @@ def _dvc(root: Path, environment: Mapping[str, str], *arguments: str) -> int:
 def activate(parameters: Path, profile: str, *, only: bool = False) -> bool:
     """Make `profile` active in the file `parameters`, alone or beside the others; whether that changed the file.
 
-    Edits the lines `active: {...}`, `runs: {<<: [...]}` and `benchmark_runs: {<<: [...]}` and nothing else, so comments
-    stay.
+    Edits the lines `active: {...}`, `runs: {<<: [...]}`, and those of `benchmark_runs` and `ready` like it, and nothing
+    else, so comments stay.
     """
     before = parameters.read_text(encoding="utf-8")
     folder = results_folder(Path(), profile)
@@ -68,10 +68,11 @@ def activate(parameters: Path, profile: str, *, only: bool = False) -> bool:
         (r"^(?P<head>active: \{)(?P<entries>[^}]*)(?P<tail>\})", f"{profile}: {folder}"),
         (r"^(?P<head>runs: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_runs"),
         (r"^(?P<head>benchmark_runs: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_benchmarks"),
+        (r"^(?P<head>ready: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_ready"),
     ):
         text, count = re.subn(pattern, lambda line, entry=entry: add(line, entry), text, flags=re.MULTILINE)
         if count != 1:
-            lines = "'active: {...}', 'runs: {<<: [...]}' and 'benchmark_runs: {<<: [...]}'"
+            lines = "'active: {...}', and 'runs', 'benchmark_runs' and 'ready' as 'NAME: {<<: [...]}',"
             raise ValueError(f"{parameters.name} must have the lines {lines} once.")
     if text != before:
         parameters.write_text(text, encoding="utf-8")

@@ -43,6 +43,9 @@ def write_results_page(root: Path, profile: str) -> Path:
     floors = pd.read_csv(folder / "floors.csv")
     runs = pd.read_csv(folder / "runs.csv")
     fairness = floor_reporting.fairness(runs, floors, summary["classes"], floor_reporting.NETWORKS)
+    card, explored = (
+        os.path.relpath(root / path, folder) for path in ("vared/weights/README.md", "results/notebooks/explore.ipynb")
+    )
     text = f"""# Results of the profile `{summary["profile"]}`
 
 Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
@@ -54,6 +57,7 @@ Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
 | Claims of the thesis, with verdicts | [claims.md](claims.md) | [claims.csv](claims.csv) | `vared claims {profile}` |
 
 The method on one clip, equations 3.1 to 3.6 with pictures: [00_method.ipynb](notebooks/00_method.ipynb).
+A network with its weights ([model card]({card})) on a clip of your choice: [explore.ipynb]({explored}).
 
 Behind them: [runs.csv](runs.csv) (a row a run and variant), [comparisons.csv](comparisons.csv) (paired differences),
 [policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv),
