@@ -21,6 +21,7 @@ OF_PROFILE = (
     ("Figure B-1", "figures/figure_b_1"), ("Figure B-2", "figures/figure_b_2"),
     ("Figure B-3", "figures/figure_b_3"), ("Figure B-6", "figures/figure_b_6"),
     ("Redundancy and cost against motion and clutter", "figures/adaptivity"),
+    ("Semantic segmentation, section 4.3 (no table there)", "tables/segmentation"),
 )  # fmt: skip
 # Made once, for no profile; the third word is the notebook where that is called otherwise.
 SHARED = (
