@@ -80,10 +80,10 @@ def _frames_of(root: Path, record: VideoRecord, cache: FrameCache, count: int) -
 
 def read_mask(path: Path) -> np.ndarray:
     """T x H x W, 1 where the actor is seen and 0 elsewhere, uint8. Raises AnnotationError that names the file."""
+    if not path.is_file():
+        raise AnnotationError(f"{path} does not exist: there is no mask for this clip.")
     try:
         mask = scipy.io.loadmat(path)["part_mask"]
-    except FileNotFoundError as error:
-        raise AnnotationError(f"{path} does not exist: there is no mask for this clip.") from error
     except Exception as error:  # loadmat raises what its parser happens to trip over
         raise AnnotationError(f"{path} is no MATLAB file with a part_mask: {error}") from error
     if mask.ndim != 3 or mask.max(initial=0) > 1:

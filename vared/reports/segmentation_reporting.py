@@ -45,8 +45,8 @@ def full_size(costs: Mapping[str, float]) -> str:
     share = costs["gflops_of_dynamic_layers"] / costs["gflops_static"]
     return (
         f"In full size, {costs['classes']} classes and crops of {costs['crop_size']} pixels, PSPNet on the dilated "
-        f"ResNet-18 costs {costs['gflops_static']:.1f} GFLOPs and has {costs['parameters']:.1f} million parameters, the "
-        f"auxiliary head of training included; dynamic layers add {costs['parameters_added']:.2f} million. The "
+        f"ResNet-18 costs {costs['gflops_static']:.1f} GFLOPs and has {costs['parameters']:.1f} million parameters, "
+        f"the auxiliary head of training included; dynamic layers add {costs['parameters_added']:.2f} million. The "
         f"{costs['dynamic_layers']} of them have {100 * share:.0f} % of the operations, so that S = 2 can go down to "
         f"{costs['gflops_floor']:.1f} GFLOPs ({costs['gflops_floor_total']:.1f} with gates and cheap operations), "
         f"{100 * (1 - costs['gflops_floor'] / costs['gflops_static']):.0f} % less. Counted on shapes alone."

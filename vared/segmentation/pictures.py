@@ -1,4 +1,4 @@
-"""Images with what is there, what the static and the dynamic network see, and what the latter computes of its layers."""
+"""Images with their classes, what the static and the dynamic network see, and what the latter computes of a layer."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ NAMED_CLASSES = 12  # more do not fit into a legend
 
 @dataclass(frozen=True)
 class Shown:
-    """One image: pixels H x W x 3, labels and both predictions H x W, ratio r of every dynamic layer, cost in GFLOPs."""
+    """An image H x W x 3, labels and both predictions H x W, ratio r of every dynamic layer, cost in GFLOPs."""
 
     image: np.ndarray
     labels: np.ndarray
