@@ -308,3 +308,26 @@ def test_a_notebook_is_short_stripped_and_runs_for_any_profile(path):
 
 def test_every_notebook_is_the_source_of_a_stage():
     assert {path.stem for path in NOTEBOOKS} == notebook_stages().keys()
+
+
+def test_the_segmentation_stage_watches_the_files_of_its_fingerprints():
+    from vared.segmentation.plans import MEASURING_FILES, NETWORK_FILES
+
+    harmless = HARMLESS | {"vared/segmentation/__init__.py", "vared/segmentation/plans.py"}
+    assert imported("vared/segmentation/experiment.py") - harmless - set(TRAINING_FILES) <= {
+        *NETWORK_FILES, *EVALUATION_FILES,
+    }  # fmt: skip
+    used = imported("vared/segmentation/protocol.py") - harmless - set(TRAINING_FILES + EVALUATION_FILES)
+    assert used == {*NETWORK_FILES, *MEASURING_FILES}
+    watched = [name for name in dependencies("segment") if name.startswith("vared/")]
+    files = (*TRAINING_FILES, *EVALUATION_FILES, *NETWORK_FILES, *MEASURING_FILES, "vared/segmentation/collecting.py")
+    assert watched == sorted(files)
+
+
+@pytest.mark.parametrize("profile", PARAMETERS["profiles"])
+def test_the_recipe_of_a_segmentation_run_can_train(profile):
+    from vared.training import Recipe
+
+    numbers = PARAMETERS["profiles"][profile]["segmentation"]
+    if numbers is not None:
+        assert Recipe(**numbers["training"]).recalibration_clips > 0

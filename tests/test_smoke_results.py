@@ -51,7 +51,8 @@ DRAWN = ["figures/figure_1_1", "figures/figure_3_1", "figures/figure_b_2", "figu
 
 @pytest.mark.parametrize("name", [
     "tables/table_4_1", *OTHER_TABLES, "figures/figure_4_1", "figures/figure_4_2", "tables/table_b_1",
-    "figures/figure_b_1", "figures/figure_b_6", "figures/adaptivity", "figures/cost_curve", *DRAWN,
+    "figures/figure_b_1", "figures/figure_b_6", "figures/adaptivity", "figures/cost_curve", "tables/segmentation",
+    *DRAWN,
 ])  # fmt: skip
 def test_every_table_and_figure_is_written_with_its_notebook(name):
     assert "Profile: smoke" in (RESULTS / f"{name}.md").read_text()

@@ -15,6 +15,7 @@ from vared import cost_curve_verb, export_verb, pipeline, predict_verb, ready_ve
 from vared.analysis import verbs as analysis_verbs
 from vared.benchmarks import command as benchmarks
 from vared.own_data import verbs as own_data_verbs
+from vared.segmentation import verbs as segmentation_verbs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     own_data_verbs.add_verbs(verb, train, evaluate)
     verb("collect", collect, "gather all runs of a profile into tidy tables", "profile")
     analysis_verbs.add_verbs(verb)
+    segmentation_verbs.add_verbs(verb)
     verb("generated-maps", generated_maps, "compare generated with computed maps in the 8-frame runs", "profile")
     benchmarks.add_arguments(verb("benchmark", benchmarks.run, "time a dynamic network against its static version"))
     export_verb.add_arguments(verb("export", export_verb.run, "write a trained run as ONNX, one policy for all clips"))

@@ -24,6 +24,7 @@ OF_PROFILE = (
     ("Figure B-7", "figures/figure_b_7"), ("Figure B-8", "figures/figure_b_8"),
     ("Redundancy and cost against motion and clutter", "figures/adaptivity"),
     ("Accuracy against cost of one trained network", "figures/cost_curve"),
+    ("Semantic segmentation, section 4.3 (no table there)", "tables/segmentation"),
 )  # fmt: skip
 # Made once, for no profile; the third word is the notebook where that is called otherwise.
 SHARED = (

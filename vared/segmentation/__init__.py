@@ -1,0 +1,1 @@
+"""Semantic segmentation with the same conversion, gates and recipe (thesis section 4.3): PSPNet, static and dynamic."""
