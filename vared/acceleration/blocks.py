@@ -5,6 +5,9 @@ the gain. Here a clip's output is made in blocks of frames, each by one core: co
 mix channels, mix frames, normalise, cut at zero and write in one pass (`mix_kernel`). Without a compiled kernel,
 operations of torch do the same frame by frame. A clip at a time needs no gathering of clips.
 
+Layers with affine cheap operations, pointwise convolutions for the most part, are too short for cores that wait for
+each other: there all of torch's threads work on one block, in its convolution and in its pass (`affine_kernel`).
+
 Shapes: B clip, C channel, T frame, H W pixel, K kept channels, n frames of a block. Maps of a clip are n x C x H x W in
 channels-last memory, one frame after the other.
 """
@@ -49,7 +52,7 @@ def execute_in_blocks(layer, clips: Tensor, temporal: Tensor, channel: Tensor) -
         else:
             _mix_frames(plan, _mix_channels(plan, kept), out)
 
-    threads = 1 if layer.affine else torch.get_num_threads()  # affine layers use them within a block
+    threads = 1 if layer.affine else torch.get_num_threads()  # else within a block
     parts = max(-(-threads // max(1, len(clips))), -(-output[:1].nbytes // BLOCK_BYTES))
     blocks = []
     for number, plan in enumerate(plans):
