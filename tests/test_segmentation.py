@@ -17,7 +17,7 @@ import timm
 from tests.training_helpers import short_recipe
 from vared.checkpoints import load_weights
 from vared.data.labelled_images import IGNORED, SegmentationDataset
-from vared.policies import dynamic_layers
+from vared.policies import dynamic_layers, forced_policy
 from vared.segmentation.evaluation import COUNTS, evaluate, mean_policy, random_policy
 from vared.segmentation.plans import parse_run, plan_runs
 from vared.segmentation.protocol import class_iou, differences, total
@@ -77,7 +77,7 @@ def test_dense_training_and_sparse_inference_are_the_same_function():
     x, generator = torch.randn(4, 3, SIZE, SIZE, dtype=torch.float64), torch.Generator().manual_seed(3)
     for part in model.modules():  # both with the running statistics and without dropout
         part.train(isinstance(part, (vared.DynamicConv2d, pspnet.PSPNet)))
-    with torch.no_grad(), vared.forced_policy(model, opened(model, generator)):
+    with torch.no_grad(), forced_policy(model, opened(model, generator)):
         dense = model(x)[0]
         sparse = model.eval()(x)
     assert torch.allclose(dense, sparse, atol=1e-9) and not torch.allclose(sparse[0], sparse[1], atol=1e-3)
