@@ -65,7 +65,7 @@ def test_without_any_run_the_table_says_so():
 
 
 def test_every_reading_has_a_row_and_the_range_over_clips():
-    table = redundancy_reporting.readings(long_table(), redundancy()).set_index(["frames", "tensor", "dimension"])
+    table = redundancy_reporting.readings(long_table()).set_index(["frames", "tensor", "dimension"])
     assert len(table) == 8 and table.loc[(8, "convolution", "temporal"), "CC, 5 % to 95 % of clips"] == "0.500 to 0.700"
     assert table.loc[(16, "rectified", "channel"), "CC"] == "0.610"
     assert [title in table for title in redundancy_reporting.READINGS.values()] == [True] * len(MEASURES)

@@ -16,8 +16,12 @@ lists:
 benchmark_lists:
   embedded: &embedded_benchmarks {c: 3}
   smoke: &smoke_benchmarks {}
+further_lists:
+  embedded: &embedded_sets {d: 4}
+  smoke: &smoke_sets {e: 5}
 
 runs: {<<: [*embedded_runs]}  # all
+further_sets: {<<: [*embedded_sets]}
 benchmark_runs: {<<: [*embedded_benchmarks]}
 """
 
@@ -33,6 +37,7 @@ def test_activating_a_profile_adds_it_and_keeps_the_comments(parameters):
     content = yaml.safe_load(parameters.read_text())
     assert content["active"] == {"embedded": "results", "smoke": "results/smoke"}
     assert content["runs"] == {"a": 1, "b": 2} and content["benchmark_runs"] == {"c": 3}
+    assert content["further_sets"] == {"d": 4, "e": 5}
     assert [line for line in parameters.read_text().splitlines() if "#" in line][1].endswith("# the default")
     assert not activate(parameters, "smoke")
 
@@ -41,10 +46,10 @@ def test_a_profile_can_be_the_only_one(parameters):
     activate(parameters, "smoke", only=True)
     content = yaml.safe_load(parameters.read_text())
     assert content["active"] == {"smoke": "results/smoke"} and content["runs"] == {"b": 2}
-    assert content["benchmark_runs"] == {}
+    assert content["benchmark_runs"] == {} and content["further_sets"] == {"e": 5}
 
 
-@pytest.mark.parametrize("line", ["active: {", "\nruns: {<<", "benchmark_runs: {<<"])
+@pytest.mark.parametrize("line", ["active: {", "\nruns: {<<", "further_sets: {<<", "benchmark_runs: {<<"])
 def test_parameters_without_one_of_the_lines_are_refused_unchanged(parameters, line):
     parameters.write_text(TEXT.replace(line, line.replace(": ", ":  ")))
     before = parameters.read_text()

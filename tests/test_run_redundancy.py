@@ -66,7 +66,7 @@ def tables(project):
     scenes = known_scenes(project / "data" / "small" / "clips")
     evaluation(project, "s2_8f_seed0", scenes.loc[[stem(name) for name in video_names(project)], "motion"].to_numpy())
     words = ["static_8f_seed0", "static_8f_seed1", "s2_8f_seed0", "single_frame_8f_seed0"]
-    collect_analysis(project / "measured", project / "evaluations", words, scenes, project / "results")
+    collect_analysis(project / "measured", project / "evaluations", words, {"": scenes}, project / "results")
     return project / "results"
 
 

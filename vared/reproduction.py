@@ -50,8 +50,8 @@ def _dvc(root: Path, environment: Mapping[str, str], *arguments: str) -> int:
 def activate(parameters: Path, profile: str, *, only: bool = False) -> bool:
     """Make `profile` active in the file `parameters`, alone or beside the others; whether that changed the file.
 
-    Edits the lines `active: {...}`, `runs: {<<: [...]}` and `benchmark_runs: {<<: [...]}` and nothing else, so comments
-    stay.
+    Edits the lines `active: {...}`, `runs: {<<: [...]}`, `further_sets: {<<: [...]}` and `benchmark_runs: {<<: [...]}`
+    and nothing else, so comments stay.
     """
     before = parameters.read_text(encoding="utf-8")
     folder = results_folder(Path(), profile)
@@ -64,12 +64,13 @@ def activate(parameters: Path, profile: str, *, only: bool = False) -> bool:
     for pattern, entry in (
         (r"^(?P<head>active: \{)(?P<entries>[^}]*)(?P<tail>\})", f"{profile}: {folder}"),
         (r"^(?P<head>runs: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_runs"),
+        (r"^(?P<head>further_sets: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_sets"),
         (r"^(?P<head>benchmark_runs: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_benchmarks"),
     ):
         text, count = re.subn(pattern, lambda line, entry=entry: add(line, entry), text, flags=re.MULTILINE)
         if count != 1:
-            lines = "'active: {...}', 'runs: {<<: [...]}' and 'benchmark_runs: {<<: [...]}'"
-            raise ValueError(f"{parameters.name} must have the lines {lines} once.")
+            lists = ", ".join(f"'{name}: {{<<: [...]}}'" for name in ("runs", "further_sets", "benchmark_runs"))
+            raise ValueError(f"{parameters.name} must have the lines 'active: {{...}}', {lists} once.")
     if text != before:
         parameters.write_text(text, encoding="utf-8")
     return text != before
