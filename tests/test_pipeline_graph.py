@@ -105,7 +105,8 @@ def test_stages_watch_the_lists_of_the_fingerprints():
 
 def test_a_run_watches_its_own_data_set_and_all_runs_together_watch_every_set():
     for stage in ("train", "evaluate"):
-        assert [name for name in dependencies(stage) if name.endswith("identity.json")] == ["${item.data}/identity.json"]
+        identities = [name for name in dependencies(stage) if name.endswith("identity.json")]
+        assert identities == ["${item.data}/identity.json"]
     assert {"data/${key}/identity.json", "data/${key}/further"} <= set(dependencies("runs_ahead"))
     for profile, listed in PARAMETERS["run_lists"].items():
         made = {f"data/{profile}", *(f"data/{profile}/further/{name}" for name in further(profile))}

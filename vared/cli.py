@@ -92,8 +92,8 @@ def profile_runs(root: Path, profile: str) -> list[str]:
     listed = load_parameters(root)["run_lists"].get(profile, {})
     for key, value in listed.items():
         run = runs.parse_run(value["run"])
-        folder = runs.data_folder(Path(), profile, run).as_posix()
-        if key != f"{profile}-{run.word}" or (value["profile"], value["data"]) != (profile, folder):
+        expected = {"profile": profile, "run": run.word, "data": run.data_folder(profile)}
+        if key != f"{profile}-{run.word}" or value != expected:
             raise ValueError(f"params.yaml, run_lists.{profile}: {key} does not belong to {value}.")
     return [value["run"] for value in listed.values()]
 

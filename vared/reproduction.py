@@ -27,6 +27,8 @@ def reproduce(root: Path, profile: str, environment: Mapping[str, str]) -> int:
         print(f"params.yaml: the profile {profile} is active from now on.")
     if not (root / ".git").exists():
         _dvc(root, environment, "config", "--local", "core.no_scm", "true")
+    # A stage depends on this folder; `vared data` makes it, but DVC may bring back what that made without running it.
+    (root / "data" / profile / "further").mkdir(parents=True, exist_ok=True)
     status = _dvc(root, environment, "repro", f"report@{profile}")
     if status:
         print("\nThe pipeline stopped; the reason is above. Run the same command again to go on.", file=sys.stderr)

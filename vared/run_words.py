@@ -59,6 +59,10 @@ class Run:
         """The word without its seed: runs of one group differ in the seed only."""
         return self.word.rsplit("_seed", 1)[0]
 
+    def data_folder(self, profile: str) -> str:
+        """Where the run's data set lies in the project; the folder holds clips/ and identity.json."""
+        return f"data/{profile}/further/{self.data}" if self.data else f"data/{profile}"
+
     def with_frames(self, frames: int) -> str:
         """The word of the same run with clips of `frames` frames."""
         return self.word.replace(f"_{self.frames}f_", f"_{frames}f_")
@@ -77,8 +81,8 @@ def parse_run(word: str) -> Run:
         raise ValueError(
             f"{word!r} is no run. Runs are called static_8f_seed0 (plain network, 8 frames, seed 0), s2_8f_seed0 "
             "(dynamic, search space 2), s2_temporal_8f_seed0 (frames only), single_frame_8f_seed0 (plain network, one "
-            "frame repeated), cgnet_8f_seed0, or with one of the profile's further data sets, a backbone or both before "
-            f"it embedded_kinetics-i3d-s2_16f_seed0. Backbones: {', '.join(BACKBONES)}."
+            "frame repeated), cgnet_8f_seed0, or with a data set, a backbone or both before it "
+            f"embedded_kinetics-i3d-s2_16f_seed0. Backbones: {', '.join(BACKBONES)}."
         )
     if match["seed"] != str(int(match["seed"])):
         raise ValueError(f"{word!r} is no run: write its seed without leading zeros, seed{int(match['seed'])}.")

@@ -97,14 +97,13 @@ def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object])
     if missing:
         raise ValueError(f"params.yaml, profiles.{profile}: the section {missing[0]!r} is missing.")
     run = parse_run(word)
-    folder, further = data_folder(root, profile, run), numbers["data"].get("further", {})
+    folder, further = root / run.data_folder(profile), numbers["data"].get("further", {})
     data = {key: value for key, value in numbers["data"].items() if key != "further"}
     if run.data:
         if run.data not in further:
-            known = f"only {', '.join(further)}" if further else "nothing"
             raise ValueError(
-                f"params.yaml, profiles.{profile}.data.further has no data set {run.data!r} for {word}: {known}. Backbones "
-                f"are {', '.join(BACKBONES)}."
+                f"params.yaml, profiles.{profile}.data.further has no data set {run.data!r} for {word}: only "
+                f"{', '.join(further) or 'none'}. Backbones are {', '.join(BACKBONES)}."
             )
         data = further[run.data]
     if not (folder / "identity.json").exists():
@@ -132,12 +131,6 @@ def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object])
         evaluation_code=code_identity(root, EVALUATION_FILES),
         start=plan_run(root, profile, start, numbers) if start else None,
     )
-
-
-def data_folder(root: Path, profile: str, run: Run) -> Path:
-    """The folder of the run's data set, which holds clips/ and identity.json."""
-    folder = root / "data" / profile
-    return folder / "further" / run.data if run.data else folder
 
 
 def recipe_numbers(training: Mapping[str, object], run: Run) -> dict[str, object]:

@@ -73,7 +73,8 @@ def side_by_side_b_1(long: pd.DataFrame) -> pd.DataFrame:
 
 
 def readings(long: pd.DataFrame) -> pd.DataFrame:
-    """Ours as text: a row a network, data set, clip length, tensor and dimension; every quantity, and how much CC varies over clips."""
+    """Ours as text: a row a network, data set, clip length, tensor and dimension; every quantity, and how far CC varies
+    over clips."""
     rows, keys = [], [*PLACE, "tensor", "dimension"]
     for key, group in long[long["ours"].notna()].groupby(keys, sort=False):
         cells = group.set_index("quantity")

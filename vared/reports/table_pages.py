@@ -133,7 +133,10 @@ against the fastest static one on the same machine, with quartiles over rounds; 
 {speed}
 
 {provenance}
-- Data that may stand in ours for the thesis's: {stand_ins}
+- Data that may stand in ours for the thesis's: {stand_ins}. Those called embedded are generated and
+  hold no real video: `data/README.md`
+- Width and crop of ours: channel counts over the thesis's, pixels; epochs and rates: `by_backbone`, `by_data` and
+  `by_frames` of the profile in `params.yaml`
 """
 
 
