@@ -57,6 +57,20 @@ def test_networks_that_the_thesis_does_not_measure_have_rows_of_their_own():
     assert set(table.loc["R(2+1)D-18"]["ours: embedded, 8 frames"]) == {"not run"}
 
 
+def test_networks_and_data_sets_that_a_word_names_are_kept_apart():
+    other = redundancy().query("run == 'static_16f_seed0'").assign(run="embedded_kinetics-i3d-static_8f_seed0", CC=0.1)
+    both = pd.concat([redundancy(), other])
+    long = redundancy_reporting.table_b_1(both, pd.read_csv(PAPER / "table_b_1.csv"), "r2plus1d_18", "embedded")
+    table = redundancy_reporting.side_by_side_b_1(long).set_index(["network", "dimension", "quantity"])
+    i3d, own = table.loc[("I3D-InceptionV2", "temporal", "CC")], table.loc[("R(2+1)D-18", "temporal", "CC")]
+    assert i3d["ours: embedded_kinetics, 8 frames"] == "0.100" and i3d["ours: embedded, 8 frames"] == "not run"
+    assert own["ours: embedded_kinetics, 8 frames"] == "not run" and own["ours: embedded, 8 frames"] == "0.600 ± 0.141"
+    assert len(table) == 12
+    rows = redundancy_reporting.readings(long).set_index(["network", "data", "tensor", "dimension", "frames"])
+    assert rows.loc[("I3D-InceptionV2", "embedded_kinetics", "convolution", "temporal", 8), "CC"] == "0.100"
+    assert len(rows) == 12
+
+
 def test_without_any_run_the_table_says_so():
     nothing = pd.DataFrame(columns=["run", "tensor", "dimension", "clips", *MEASURES])
     long = redundancy_reporting.table_b_1(nothing, pd.read_csv(PAPER / "table_b_1.csv"), "r2plus1d_18", "embedded")
@@ -65,7 +79,7 @@ def test_without_any_run_the_table_says_so():
 
 
 def test_every_reading_has_a_row_and_the_range_over_clips():
-    table = redundancy_reporting.readings(long_table(), redundancy()).set_index(["frames", "tensor", "dimension"])
+    table = redundancy_reporting.readings(long_table()).set_index(["frames", "tensor", "dimension"])
     assert len(table) == 8 and table.loc[(8, "convolution", "temporal"), "CC, 5 % to 95 % of clips"] == "0.500 to 0.700"
     assert table.loc[(16, "rectified", "channel"), "CC"] == "0.610"
     assert [title in table for title in redundancy_reporting.READINGS.values()] == [True] * len(MEASURES)

@@ -33,8 +33,8 @@ def project(tmp_path_factory):
     (root / "vared").symlink_to(PACKAGE)
     (root / "dvc.yaml").write_text("stages: {}\n")
     words = [RUN, "s2_8f_seed0", "single_frame_8f_seed0"]
-    listed = {f"small-{word}": {"profile": "small", "run": word} for word in words}
-    alone = {f"alone-{RUN}": {"profile": "alone", "run": RUN}}
+    listed = {f"small-{word}": {"profile": "small", "run": word, "data": "data/small"} for word in words}
+    alone = {f"alone-{RUN}": {"profile": "alone", "run": RUN, "data": "data/alone"}}
     parameters = {"profiles": {"small": NUMBERS, "alone": NUMBERS}, "run_lists": {"small": listed, "alone": alone}}
     (root / "params.yaml").write_text(yaml.safe_dump(parameters))
     generate(root / "data" / "small" / "clips", train_clips=1, val_clips=6, seed=0, workers=1)

@@ -146,7 +146,7 @@ def test_a_run_that_is_not_trained_is_named_by_the_verb(tmp_path, monkeypatch, c
     root = tmp_path
     (root / "dvc.yaml").touch()
     numbers = {"data": {"source": "embedded"}, "model": {}, "sampling": {}, "training": {}, "evaluation": {}}
-    listed = {"small": {"small-s2_8f_seed0": {"profile": "small", "run": "s2_8f_seed0"}}}
+    listed = {"small": {"small-s2_8f_seed0": {"profile": "small", "run": "s2_8f_seed0", "data": "data/small"}}}
     (root / "params.yaml").write_text(json.dumps({"profiles": {"small": numbers}, "run_lists": listed}))
     (root / "data" / "small").mkdir(parents=True)
     (root / "data" / "small" / "identity.json").write_text('{"sha256": "0"}')

@@ -11,6 +11,7 @@ import yaml
 from vared.cli import profile_runs
 from vared.notebooks import declared_parameters, is_stripped
 from vared.pipeline import REDUNDANCY_FILES
+from vared.run_words import parse_run
 from vared.runs import BACKBONE_FILES, BASELINE_FILES, EVALUATION_FILES, TRAINING_FILES, results_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,6 +72,11 @@ def imported(path: str) -> set[str]:
     return found
 
 
+def further(profile: str) -> dict:
+    """Data sets that a profile has beside its own."""
+    return PARAMETERS["profiles"][profile]["data"].get("further", {})
+
+
 def test_every_file_that_changes_numbers_is_a_dependency():
     # Networks are imported by name when they are asked for; the profiles ask for this one.
     networks = imported("vared/backbones/r2plus1d.py")
@@ -95,6 +101,22 @@ def test_stages_watch_the_lists_of_the_fingerprints():
     training = sorted(TRAINING_FILES + BACKBONE_FILES + BASELINE_FILES)
     assert package == [training, sorted(EVALUATION_FILES + BASELINE_FILES)]
     assert {*training, *EVALUATION_FILES} <= set(dependencies("runs_ahead"))
+
+
+def test_a_run_watches_its_own_data_set_and_all_runs_together_watch_every_set():
+    for stage in ("train", "evaluate"):
+        identities = [name for name in dependencies(stage) if name.endswith("identity.json")]
+        assert identities == ["${item.data}/identity.json"]
+    assert {"data/${key}/identity.json", "data/${key}/further"} <= set(dependencies("runs_ahead"))
+    for profile, listed in PARAMETERS["run_lists"].items():
+        made = {f"data/{profile}", *(f"data/{profile}/further/{name}" for name in further(profile))}
+        assert {value["data"] for value in listed.values()} <= made
+
+
+@pytest.mark.parametrize("profile", PARAMETERS["run_lists"])
+def test_a_run_on_a_further_set_is_of_one_that_the_profile_has(profile):
+    words = [parse_run(word) for word in profile_runs(ROOT, profile)]
+    assert {run.data for run in words if run.data} <= further(profile).keys()
 
 
 def test_the_redundancy_stage_watches_the_files_of_its_fingerprint():
@@ -132,13 +154,18 @@ def test_dependencies_that_lie_in_git_exist():
 
 
 def test_active_profiles_and_runs_agree():
-    for used, lists in (("runs", "run_lists"), ("benchmark_runs", "benchmark_lists"), ("ready", "ready_lists")):
+    of = {"runs": "run_lists", "benchmark_runs": "benchmark_lists", "further_sets": "further_lists", "ready": "ready_lists"}
+    for used, lists in of.items():
         expected = {}
         for profile, folder in PARAMETERS["active"].items():
             assert Path(folder) == results_folder(Path(), profile)
             expected |= PARAMETERS[lists][profile]
         assert PARAMETERS[used] == expected
     assert set(PARAMETERS["run_lists"]) == set(PARAMETERS["benchmark_lists"]) <= set(PARAMETERS["profiles"])
+    for profile, listed in PARAMETERS["further_lists"].items():
+        folder = results_folder(Path(), profile).as_posix()
+        wanted = [{"profile": profile, "set": name, "results": folder} for name in further(profile)]
+        assert list(listed.values()) == wanted and list(listed) == [f"{profile}-{name}" for name in further(profile)]
     for profile, listed in PARAMETERS["benchmark_lists"].items():
         assert listed.items() <= PARAMETERS["run_lists"][profile].items()
 
@@ -251,15 +278,14 @@ def test_the_front_page_links_what_it_waits_for():
 
 @pytest.mark.parametrize("profile", PARAMETERS["run_lists"])
 def test_every_run_of_a_profile_is_a_word_with_a_stride(profile):
-    from vared.runs import parse_run
-
-    for word in profile_runs(ROOT, profile):
-        assert parse_run(word).frames in PARAMETERS["profiles"][profile]["sampling"]["stride"]
+    sampling = PARAMETERS["profiles"][profile]["sampling"]
+    for run in map(parse_run, profile_runs(ROOT, profile)):
+        assert run.frames in sampling["stride"]
+        assert run.frames in sampling.get("by_data", {}).get(run.data, sampling)["stride"]
 
 
 @pytest.mark.parametrize("profile", PARAMETERS["run_lists"])
 def test_the_recipe_of_a_profile_can_train(profile):
-    from vared.run_words import parse_run
     from vared.runs import recipe_numbers
     from vared.training import Recipe
 

@@ -19,8 +19,12 @@ benchmark_lists:
 ready_lists:
   embedded: &embedded_ready {d: 4}
   smoke: &smoke_ready {}
+further_lists:
+  embedded: &embedded_sets {f: 6}
+  smoke: &smoke_sets {e: 5}
 
 runs: {<<: [*embedded_runs]}  # all
+further_sets: {<<: [*embedded_sets]}
 benchmark_runs: {<<: [*embedded_benchmarks]}
 ready: {<<: [*embedded_ready]}
 """
@@ -38,6 +42,7 @@ def test_activating_a_profile_adds_it_and_keeps_the_comments(parameters):
     assert content["active"] == {"embedded": "results", "smoke": "results/smoke"}
     assert content["runs"] == {"a": 1, "b": 2} and content["benchmark_runs"] == {"c": 3}
     assert content["ready"] == {"d": 4}
+    assert content["further_sets"] == {"f": 6, "e": 5}
     assert [line for line in parameters.read_text().splitlines() if "#" in line][1].endswith("# the default")
     assert not activate(parameters, "smoke")
 
@@ -46,10 +51,10 @@ def test_a_profile_can_be_the_only_one(parameters):
     activate(parameters, "smoke", only=True)
     content = yaml.safe_load(parameters.read_text())
     assert content["active"] == {"smoke": "results/smoke"} and content["runs"] == {"b": 2}
-    assert content["benchmark_runs"] == {} == content["ready"]
+    assert content["benchmark_runs"] == {} == content["ready"] and content["further_sets"] == {"e": 5}
 
 
-@pytest.mark.parametrize("line", ["active: {", "\nruns: {<<", "benchmark_runs: {<<", "ready: {<<"])
+@pytest.mark.parametrize("line", ["active: {", "\nruns: {<<", "further_sets: {<<", "benchmark_runs: {<<", "ready: {<<"])
 def test_parameters_without_one_of_the_lines_are_refused_unchanged(parameters, line):
     parameters.write_text(TEXT.replace(line, line.replace(": ", ":  ")))
     before = parameters.read_text()

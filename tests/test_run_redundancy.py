@@ -1,6 +1,7 @@
 """Redundancy of trained runs, from weights and videos to tables."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -66,8 +67,21 @@ def tables(project):
     scenes = known_scenes(project / "data" / "small" / "clips")
     evaluation(project, "s2_8f_seed0", scenes.loc[[stem(name) for name in video_names(project)], "motion"].to_numpy())
     words = ["static_8f_seed0", "static_8f_seed1", "s2_8f_seed0", "single_frame_8f_seed0"]
-    collect_analysis(project / "measured", project / "evaluations", words, scenes, project / "results")
+    collect_analysis(project / "measured", project / "evaluations", words, {"": scenes}, project / "results")
     return project / "results"
+
+
+def test_clips_of_a_further_set_are_described_by_its_own_scenes(project, tmp_path):
+    scenes = known_scenes(project / "data" / "small" / "clips")
+    measured, word = tmp_path / "measured", "other-static_8f_seed0"
+    for name in ("static_8f_seed0", word):
+        shutil.copytree(project / "measured" / "static_8f_seed0", measured / name)
+    brighter = scenes.assign(motion=-scenes["motion"])
+    words = ["static_8f_seed0", word]
+    collect_analysis(measured, project / "evaluations", words, {"": scenes, "other": brighter}, tmp_path)
+    found = pd.read_csv(tmp_path / "correlations.csv").query("known == 'motion'").set_index(["measured", "run"])["rho"]
+    for quantity in ("temporal CC", "channel CC"):
+        assert found[quantity, word] == pytest.approx(-found[quantity, "static_8f_seed0"], abs=1e-6)
 
 
 def video_names(root) -> pd.Series:

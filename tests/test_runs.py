@@ -5,6 +5,8 @@ import json
 import pytest
 
 from vared import runs
+from vared.backbones import list_models
+from vared.run_words import BACKBONES
 
 NUMBERS = {
     "data": {"seed": 0}, "model": {"width": 0.1}, "sampling": {"stride": {8: 4}}, "training": {"epochs": 3},
@@ -33,6 +35,9 @@ def project(tmp_path):
         ("moments-arnet_16f_seed0", ("moments", "", "arnet", None, "", False, 16, 0)),
         ("i3d-static_16f_seed0", ("", "i3d", "static", None, "", False, 16, 0)),
         ("kinetics-x3d_m-s2_channel_long_16f_seed0", ("kinetics", "x3d_m", "dynamic", 2, "channel", True, 16, 0)),
+        ("embedded_kinetics-s2_8f_seed0", ("embedded_kinetics", "", "dynamic", 2, "both", False, 8, 0)),
+        ("elsewhere-i3d-s2_8f_seed0", ("elsewhere", "i3d", "dynamic", 2, "both", False, 8, 0)),
+        ("r2plus1d_18_tpn-static_8f_seed0", ("", "r2plus1d_18_tpn", "static", None, "", False, 8, 0)),
     ],
 )
 def test_a_word_says_what_is_trained(word, expected):
@@ -54,11 +59,16 @@ def test_the_static_partner_differs_in_the_method_only(word, partner):
     "word",
     ["", "static", "s0_8f_seed0", "s2_0f_seed0", "s2_8f", "s2_8f_seed", "s2_8f_seed01", "S2_8f_seed0", "s2_8f_seed0 ",
      "s2-8f-seed0", "static_8f_seed0\n", "s12_8f_seed0", "static_temporal_8f_seed0", "s2_both_8f_seed0",
-     "I3D-s2_8f_seed0", "-s2_8f_seed0", "elsewhere-i3d-s2_8f_seed0", "s2_8f_long_seed0"],
+     "I3D-s2_8f_seed0", "-s2_8f_seed0", "i3d-elsewhere-s2_8f_seed0", "s2_8f_long_seed0", "i3d-i3d-s2_8f_seed0",
+     "elsewhere-unknown-s2_8f_seed0"],
 )  # fmt: skip
 def test_anything_else_is_refused_by_name(word):
     with pytest.raises(ValueError, match="no run"):
         runs.parse_run(word)
+
+
+def test_words_know_every_network():
+    assert sorted(BACKBONES) == list_models()
 
 
 def test_what_others_start_from_comes_first_then_the_longest(project):
@@ -112,8 +122,9 @@ def test_settings_for_one_kind_of_run_leave_the_others_alone(project):
         project, "small", "static_8f_seed0", {**NUMBERS, "training": {"epochs": 3, "finetune_epochs": 2}}
     )
     assert same.training_fingerprint == plan["static"].training_fingerprint
-    with pytest.raises(ValueError, match="no data set 'moments' for moments-static"):
-        runs.plan_run(project, "small", "moments-static_8f_seed0", numbers)
+    for word in ("moments-static_8f_seed0", "i3dd-static_8f_seed0"):
+        with pytest.raises(ValueError, match=f"no data set '{word.split('-')[0]}' for {word}: only kinetics"):
+            runs.plan_run(project, "small", word, numbers)
 
 
 def test_code_of_other_networks_changes_only_their_runs(project):
@@ -165,3 +176,23 @@ def test_missing_data_and_missing_sections_are_named(project):
         runs.plan_run(project, "elsewhere", "s2_8f_seed0", NUMBERS)
     with pytest.raises(ValueError, match="'sampling' is missing"):
         runs.plan_run(project, "small", "s2_8f_seed0", {key: NUMBERS[key] for key in NUMBERS if key != "sampling"})
+
+
+def test_controls_are_of_the_profiles_own_network_and_data(project):
+    numbers = {**NUMBERS, "evaluation": {"batch_size": 4, "controls_at": [8]}, "data": {"further": {"other": {}}}}
+    (project / "data" / "small" / "further" / "other").mkdir(parents=True)
+    (project / "data" / "small" / "further" / "other" / "identity.json").write_text(json.dumps({"sha256": "of other"}))
+    at = {
+        word: runs.plan_run(project, "small", f"{word}_8f_seed0", numbers).numbers["evaluation"]["controls_at"]
+        for word in ("s2", "i3d-s2", "other-s2")
+    }
+    assert at == {"s2": [8], "i3d-s2": [], "other-s2": []}
+
+
+def test_what_a_backbone_says_takes_the_place_of_what_its_clip_length_says(project):
+    training = {"by_frames": {16: {"start_from_frames": 8, "epochs": 2}}, "by_backbone": {"i3d": {"epochs": 5}}}
+    training["by_backbone"]["i3d"]["start_from_frames"] = None  # from nothing
+    numbers = {**NUMBERS, "training": {"epochs": 3} | training}
+    long, other = (runs.plan_run(project, "small", f"{word}_16f_seed0", numbers) for word in ("i3d-s2", "s2"))
+    assert long.start is None and long.numbers["training"] == {"epochs": 5}
+    assert other.start.run.word == "s2_8f_seed0" and other.numbers["training"] == {"epochs": 2}

@@ -90,8 +90,12 @@ def test_the_method_notebook_shows_the_trained_network():
 def test_redundancy_and_adaptivity_are_measured_on_the_clips_asked_for():
     redundancy = pd.read_csv(RESULTS / "redundancy.csv")
     wanted = yaml.safe_load((ROOT / "params.yaml").read_text())["profiles"]["smoke"]["redundancy"]["clips"]
-    assert set(redundancy["run"]) == {"static_8f_seed0"} and set(redundancy["clips"]) == {wanted}
-    assert redundancy.groupby(["tensor", "dimension"]).size().tolist() == [1] * 6
+    own = redundancy[redundancy["run"] == "static_8f_seed0"]
+    further = redundancy[redundancy["run"] == "embedded_moments-i3d-static_8f_seed0"]  # has 16 clips in all
+    assert len(own) + len(further) == len(redundancy)
+    assert set(own["clips"]) == {wanted} and set(further["clips"]) == {16}
+    for one in (own, further):
+        assert one.groupby(["tensor", "dimension"]).size().tolist() == [1] * 6
     dynamic = {word for word in profile_runs(ROOT, "smoke") if word.startswith("s2") or word.startswith("s3")}
     costs = pd.read_csv(RESULTS / "cost_by_clip.csv")
     assert set(costs["run"]) == set(pd.read_csv(RESULTS / "adaptivity.csv")["run"]) == dynamic
@@ -101,7 +105,8 @@ def test_redundancy_and_adaptivity_are_measured_on_the_clips_asked_for():
     assert costs.groupby("run")["cost_percent"].mean().sub(percent).abs().max() < 0.1
     measured = pd.read_csv(RESULTS / "correlations.csv")["measured"]
     assert {"temporal CC", "cost"} <= set(measured)
-    assert "not run" in (RESULTS / "tables" / "table_b_1.md").read_text()  # I3D
+    assert "not run" in (RESULTS / "tables" / "table_b_1.md").read_text()  # I3D on the profile's own data
+    assert "ours: embedded_moments, 8 frames" in (RESULTS / "tables" / "table_b_1.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["tables/table_4_1", *OTHER_TABLES])
@@ -116,6 +121,15 @@ def test_runs_that_were_made_have_numbers_in_every_table_about_them():
         table = pd.read_csv(RESULTS / "tables" / f"{name}.csv").query("metric == 'clip1_top1' and network == 'dynamic'")
         ours = table[table["minus"].isna() & (table["model"] == "R(2+1)D-18")]["ours"]
         assert ours.tolist() == pytest.approx([runs.loc[word, "clip1_top1"]], abs=1e-5)
+
+
+def test_a_run_of_another_network_on_a_further_set_is_in_its_table_with_its_own_clip_length():
+    runs = pd.read_csv(RESULTS / "runs.csv").query("backbone == 'i3d'").set_index("variant")
+    assert set(runs["data"]) == {"embedded_moments"} and set(runs["frames"]) == {8}
+    table = pd.read_csv(RESULTS / "tables" / "table_4_7.csv").query("metric == 'clip1_top1' and network == 'static'")
+    static = table[(table["model"] == "I3D-InceptionV2") & table["minus"].isna()].iloc[0]
+    assert (static["frames"], static["our_frames"], static["our_data"]) == (16, 8, "embedded_moments")
+    assert static["ours"] == pytest.approx(runs.loc["static", "clip1_top1"], abs=1e-5)
 
 
 def test_every_claim_has_a_verdict_and_is_linked():

@@ -247,6 +247,28 @@ def test_speeds_are_those_of_the_fastest_version_in_full_size_or_of_this_profile
     assert only(lines(text), model="X3D-M")["ours: case"] == "not run"
 
 
+def test_shorter_clips_stand_in_where_a_group_has_no_others(results):
+    found = results(
+        pair([2.0, 2.1, 1.9]) + pair([3.0], frames=8) + pair([4.0], frames=8, backbone="i3d")
+        + pair([5.0], frames=4, backbone="x3d_m")
+    )  # fmt: skip
+    rows = thesis("table_4_2")
+    changed = table_reporting.at_our_lengths(rows, found)
+    assert changed.drop(columns="where").equals(rows.drop(columns="where"))
+    values = lines(table_pages.value_text(table_reporting.values(changed, found)))
+    frames = {row["model"]: (row["frames"], row["ours: frames"]) for row in values}
+    assert frames == {"R(2+1)D-18": ("16", "16"), "I3D-InceptionV2": ("16", "8"), "X3D-M": ("16", "not run")}
+    assert only(values, model="I3D-InceptionV2", network="dynamic")["ours: clip-1"] == "74.0"
+    assert only(values, model="R(2+1)D-18", network="dynamic")["ours: clip-1"] == "73.0 ± 1.0"
+    changes = lines(table_pages.difference_text(table_reporting.differences(changed, found)))
+    change = only(changes, model="I3D-InceptionV2", difference="dynamic (S = 2) minus static")
+    assert (change["frames"], change["ours: frames"], change["ours: clip-1"]) == ("16", "8", "+4.00")
+    page = table_pages.page("#", (table_pages.value_text(table_reporting.values(changed, found)), "", ""), [], "")
+    assert "our clips show the same seconds in fewer frames" in page
+    plain = table_pages.value_text(table_reporting.values(rows, found))
+    assert "ours: frames" not in plain and "fewer frames" not in table_pages.page("#", (plain, "", ""), [], "")
+
+
 def test_several_rows_a_seed_are_an_error(results):
     rows = pair([2.0])
     with pytest.raises(ValueError, match="several rows a seed"):

@@ -97,8 +97,9 @@ def profile_runs(root: Path, profile: str) -> list[str]:
     profile_numbers(root, profile)
     listed = load_parameters(root)["run_lists"].get(profile, {})
     for key, value in listed.items():
-        word = runs.parse_run(value["run"]).word
-        if value["profile"] != profile or key != f"{profile}-{word}":
+        run = runs.parse_run(value["run"])
+        expected = {"profile": profile, "run": run.word, "data": run.data_folder(profile)}
+        if key != f"{profile}-{run.word}" or value != expected:
             raise ValueError(f"params.yaml, run_lists.{profile}: {key} does not belong to {value}.")
     return [value["run"] for value in listed.values()]
 

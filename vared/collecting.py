@@ -57,15 +57,15 @@ def runs_table(records: dict[str, dict]) -> pd.DataFrame:
             values = {name: metrics.get(source) for name, source in METRICS.items()}
             size = {"clips": int(metrics["clips"]), "gflops_static": record["gflops_static"]}
             run = parse_run(word)
-            where = {"data": data_name(run, record), "backbone": record["model"]["backbone"]}
+            where = {"data": data_name(run, record)}
+            where |= {name: record["model"][name] for name in ("backbone", "width", "crop_size")}
             rows.append(_run_columns(run) | where | {"variant": NAMES.get(variant, variant)} | size | values)
     return pd.DataFrame(rows).round(6)
 
 
 def data_name(run: Run, record: dict) -> str:
-    """The data set as tables call it: `embedded`, `jhmdb`, or with the run's own part of it `embedded_kinetics`."""
-    source = record["data"]["source"]
-    return f"{source}_{run.data}" if run.data and not source.endswith(run.data) else source
+    """The data set as tables call it: the run's further set (`embedded_kinetics`), else the profile's own source."""
+    return run.data or record["data"]["source"]
 
 
 def _run_columns(run: Run) -> dict[str, object]:

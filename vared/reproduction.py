@@ -29,6 +29,8 @@ def reproduce(root: Path, profile: str, environment: Mapping[str, str]) -> int:
         print(f"params.yaml: the profile {profile} is active from now on.")
     if not (root / ".git").exists():
         _dvc(root, environment, "config", "--local", "core.no_scm", "true")
+    # A stage depends on this folder; `vared data` makes it, but DVC may bring back what that made without running it.
+    (root / "data" / profile / "further").mkdir(parents=True, exist_ok=True)
     apart = () if profile == THROWAWAY else APART
     status = _dvc(root, environment, "repro", f"report@{profile}", *apart)
     if status:
@@ -53,8 +55,8 @@ def _dvc(root: Path, environment: Mapping[str, str], *arguments: str) -> int:
 def activate(parameters: Path, profile: str, *, only: bool = False) -> bool:
     """Make `profile` active in the file `parameters`, alone or beside the others; whether that changed the file.
 
-    Edits the lines `active: {...}`, `runs: {<<: [...]}`, and those of `benchmark_runs` and `ready` like it, and nothing
-    else, so comments stay.
+    Edits the lines `active: {...}`, `runs: {<<: [...]}`, and those of `further_sets`, `benchmark_runs` and `ready` like
+    it, and nothing else, so comments stay.
     """
     before = parameters.read_text(encoding="utf-8")
     folder = results_folder(Path(), profile)
@@ -67,13 +69,14 @@ def activate(parameters: Path, profile: str, *, only: bool = False) -> bool:
     for pattern, entry in (
         (r"^(?P<head>active: \{)(?P<entries>[^}]*)(?P<tail>\})", f"{profile}: {folder}"),
         (r"^(?P<head>runs: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_runs"),
+        (r"^(?P<head>further_sets: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_sets"),
         (r"^(?P<head>benchmark_runs: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_benchmarks"),
         (r"^(?P<head>ready: \{<<: \[)(?P<entries>[^\]]*)(?P<tail>\]\})", f"*{profile}_ready"),
     ):
         text, count = re.subn(pattern, lambda line, entry=entry: add(line, entry), text, flags=re.MULTILINE)
         if count != 1:
-            lines = "'active: {...}', and 'runs', 'benchmark_runs' and 'ready' as 'NAME: {<<: [...]}',"
-            raise ValueError(f"{parameters.name} must have the lines {lines} once.")
+            lists = ", ".join(f"'{name}: {{<<: [...]}}'" for name in ("runs", "further_sets", "benchmark_runs", "ready"))
+            raise ValueError(f"{parameters.name} must have the lines 'active: {{...}}', {lists} once.")
     if text != before:
         parameters.write_text(text, encoding="utf-8")
     return text != before

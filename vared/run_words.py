@@ -2,15 +2,23 @@
 
 A run's word is [DATA-][BACKBONE-]NETWORK[_DIMENSION][_long]_FRAMESf_seedSEED. NETWORK is `static` (the plain network),
 `sN` (dynamic, search space N), `single_frame` (the plain network shown one frame repeated: what can be told without
-motion), or a method that the thesis compares with: `pruned`, `cgnet`, `arnet`. Without DATA and BACKBONE they are those
-of the profile; with DIMENSION (`temporal`, `channel`) only that one is dynamic; `long` trains for more epochs.
+motion), or a method that the thesis compares with: `pruned`, `cgnet`, `arnet`. DATA is a set of the profile's
+`data.further` in params.yaml, BACKBONE one of `BACKBONES`; a part before the first hyphen that is none of these is
+DATA. Without DATA and BACKBONE they are those of the profile; with DIMENSION (`temporal`, `channel`) only that one is
+dynamic; `long` trains for more epochs.
 """
 
 import re
 from dataclasses import dataclass
 
+# The names of vared.backbones.list_models(), spelled out because importing that loads torch.
+BACKBONES = (
+    "i3d", "r2plus1d_18", "r2plus1d_18_corrnet", "r2plus1d_18_tpn", "tsn_mobilenetv2", "tsn_resnet18", "tsn_resnet34",
+    "tsn_resnet50", "x3d_m",
+)  # fmt: skip
+_BACKBONE = f"(?:{'|'.join(BACKBONES)})-"
 WORD = re.compile(
-    r"(?:(?P<data>kinetics|moments)-)?(?:(?P<backbone>[a-z]\w*)-)?"
+    rf"(?:(?P<data>(?!{_BACKBONE})[a-z]\w*)-)?(?:(?P<backbone>{_BACKBONE[:-1]})-)?"
     r"(?P<network>static|single_frame|pruned|cgnet|arnet|s(?P<search_space>[1-9])(?:_(?P<dimension>temporal|channel))?)"
     r"(?P<long>_long)?_(?P<frames>[1-9]\d*)f_seed(?P<seed>\d+)",
     re.ASCII,
@@ -51,6 +59,10 @@ class Run:
         """The word without its seed: runs of one group differ in the seed only."""
         return self.word.rsplit("_seed", 1)[0]
 
+    def data_folder(self, profile: str) -> str:
+        """Where the run's data set lies in the project; the folder holds clips/ and identity.json."""
+        return f"data/{profile}/further/{self.data}" if self.data else f"data/{profile}"
+
     def with_frames(self, frames: int) -> str:
         """The word of the same run with clips of `frames` frames."""
         return self.word.replace(f"_{self.frames}f_", f"_{frames}f_")
@@ -69,7 +81,8 @@ def parse_run(word: str) -> Run:
         raise ValueError(
             f"{word!r} is no run. Runs are called static_8f_seed0 (plain network, 8 frames, seed 0), s2_8f_seed0 "
             "(dynamic, search space 2), s2_temporal_8f_seed0 (frames only), single_frame_8f_seed0 (plain network, one "
-            "frame repeated), cgnet_8f_seed0, or with data and backbone before it kinetics-i3d-s2_16f_seed0."
+            "frame repeated), cgnet_8f_seed0, or with a data set, a backbone or both before it "
+            f"embedded_kinetics-i3d-s2_16f_seed0. Backbones: {', '.join(BACKBONES)}."
         )
     if match["seed"] != str(int(match["seed"])):
         raise ValueError(f"{word!r} is no run: write its seed without leading zeros, seed{int(match['seed'])}.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vared.run_words import BASELINES, Run, parse_run
+from vared.run_words import BACKBONES, BASELINES, Run, parse_run
 
 # Files whose content changes trained weights, and those that change an evaluation of given weights. Stage dependencies
 # in dvc.yaml are the same lists (tested). Anything else may be edited without training again.
@@ -97,18 +97,23 @@ def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object])
     if missing:
         raise ValueError(f"params.yaml, profiles.{profile}: the section {missing[0]!r} is missing.")
     run = parse_run(word)
-    data, folder = numbers["data"], root / "data" / profile
+    folder, further = root / run.data_folder(profile), numbers["data"].get("further", {})
+    data = {key: value for key, value in numbers["data"].items() if key != "further"}
     if run.data:
-        further = data.get("further", {})
         if run.data not in further:
-            raise ValueError(f"params.yaml, profiles.{profile}.data.further has no data set {run.data!r} for {word}.")
-        data, folder = further[run.data], folder / "further" / run.data
+            raise ValueError(
+                f"params.yaml, profiles.{profile}.data.further has no data set {run.data!r} for {word}: only "
+                f"{', '.join(further) or 'none'}. Backbones are {', '.join(BACKBONES)}."
+            )
+        data = further[run.data]
     if not (folder / "identity.json").exists():
         raise FileNotFoundError(
             f"{folder / 'identity.json'} does not exist. Make the data set first: vared data {profile}"
         )
     settings, named = recipe_numbers(numbers["training"], run), {"backbone": run.backbone} if run.backbone else {}
     start = settings.pop("start_from", None)
+    # The controls are about the profile's own network and data; elsewhere they would cost more than the training.
+    without = {"controls_at": []} if run.data or run.backbone else {}
     return RunPlan(
         profile=profile,
         run=run,
@@ -118,6 +123,7 @@ def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object])
             "model": _by(numbers["model"], {"by_backbone": run.backbone}) | named,
             "sampling": _by(numbers["sampling"], {"by_data": run.data}),
             "training": settings,
+            "evaluation": numbers["evaluation"] | without,
             "baseline": (numbers["training"].get("baselines") or {}).get(run.network, {}).get("settings", {}),
         },
         data_identity=json.loads((folder / "identity.json").read_text())["sha256"],
@@ -130,12 +136,12 @@ def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object])
 def recipe_numbers(training: Mapping[str, object], run: Run) -> dict[str, object]:
     """What the section `training` says for `run`: its Recipe, and `start_from`, the run whose phase 1 it starts from.
 
-    What params.yaml says for the run's data, backbone, frames and network, in this order, takes the place of what it
+    What params.yaml says for the run's frames, data, backbone and network, in this order, takes the place of what it
     says for all.
     """
     baselines = training.get("baselines") or {}
     known = {name: (entry or {}).get("recipe", {}) for name, entry in baselines.items()}
-    keys = {"by_data": run.data, "by_backbone": run.backbone, "by_frames": run.frames, "by_network": run.network}
+    keys = {"by_frames": run.frames, "by_data": run.data, "by_backbone": run.backbone, "by_network": run.network}
     numbers = _by({**training, "by_network": known}, keys)
     numbers.pop("baselines", None)
     if frames := numbers.pop("start_from_frames", None):

@@ -27,6 +27,10 @@ def test_the_identity_names_the_bytes_on_disk(project):
     assert len(list(clips.glob("train/*/*.mp4"))) == 24
 
 
+def test_a_profile_without_further_sets_has_an_empty_folder_for_them(project):
+    assert list((project / "data" / "small" / "further").iterdir()) == []
+
+
 def test_making_the_same_data_again_gives_the_same_identity(project):
     time.sleep(1.1)  # nothing may carry the time, to the second, into the files
     before = (project / "data" / "small" / "identity.json").read_bytes()

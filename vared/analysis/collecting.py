@@ -41,9 +41,11 @@ COLUMNS = {
 
 
 def collect_analysis(
-    measured: Path, evaluations: Path, words: Sequence[str], scenes: pd.DataFrame | None, target: Path
+    measured: Path, evaluations: Path, words: Sequence[str], scenes: Mapping[str, pd.DataFrame] | None, target: Path
 ) -> None:
-    """Write the tables above to `target`; `scenes` are `adaptivity.known_scenes`, None where nothing is known.
+    """Write the tables above to `target`.
+
+    `scenes` are `adaptivity.known_scenes` of every data set, the profile's own under "", None where nothing is known.
 
     `measured` and `evaluations` hold a folder a run of `words`, written by `measure_run` for the static ones and by
     `protocol.evaluate_run` for the dynamic ones. Raises FileNotFoundError that names the runs that are missing.
@@ -65,8 +67,9 @@ def collect_analysis(
         "scene_bins": [],
     }
     if scenes is not None:
-        redundant = {word: with_scenes(redundancy_by_clip(clips), scenes) for word, clips in by_clip.items()}
-        known = {word: with_scenes(clips.assign(cost=clips["cost_percent"]), scenes) for word, clips in costs.items()}
+        of = {run.word: scenes[run.data] for run in runs}
+        redundant = {word: with_scenes(redundancy_by_clip(clips), of[word]) for word, clips in by_clip.items()}
+        known = {word: with_scenes(clips.assign(cost=clips["cost_percent"]), of[word]) for word, clips in costs.items()}
         for of_runs, quantities in ((redundant, REDUNDANT), (known, ["cost"])):
             tables["correlations"] += correlation_table(of_runs, quantities).to_dict("records")
             drawn = [name for name in quantities if name in BINNED]

@@ -149,11 +149,12 @@ def similarity_text(similarity: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_generated_maps(root: Path, plans: Sequence[RunPlan], target: Path) -> None:
-    """Write generated_maps.csv: `similarity_rows` of every dynamic run with 8 frames among `plans`, on CLIPS validation
-    clips. Raises ValueError when there is none, FileNotFoundError for one that is not trained."""
+    """Write generated_maps.csv: `similarity_rows` on CLIPS validation clips of every dynamic run with 8 frames among
+    `plans`, of the profile's own network and data. Raises ValueError when there is none, FileNotFoundError for one that
+    is not trained."""
     tables = []
     for plan in plans:
-        if plan.run.search_space is not None and plan.run.frames == 8:
+        if plan.run.search_space is not None and plan.run.frames == 8 and not (plan.run.data or plan.run.backbone):
             shown = trained_run(root, plan, CLIPS)
             rows = similarity_rows(measure_generated_maps(shown.network, shown.clips.split(_BATCH)))
             rows.insert(0, "run", plan.run.word)

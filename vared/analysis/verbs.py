@@ -40,11 +40,14 @@ def analyse(root: Path, options: argparse.Namespace) -> None:
     from vared.analysis import adaptivity
     from vared.analysis import collecting as analysis
     from vared.cli import profile_numbers, profile_runs
+    from vared.data.sets import DEFAULT, set_folder
 
     profile, data = options.profile, root / "data"
     words = profile_runs(root, profile)
     generated = profile_numbers(root, profile)["data"]["source"].startswith("embedded")  # the others know no scenes
-    scenes = adaptivity.known_scenes(data / profile / "clips") if generated else None
+    names = dict.fromkeys(runs.parse_run(word).data for word in words)
+    of_sets = {name: set_folder(root, profile, name or DEFAULT) / "clips" for name in names}
+    scenes = {name: adaptivity.known_scenes(clips) for name, clips in of_sets.items()} if generated else None
     folders = (data / "redundancy" / profile, data / "evaluations" / profile)
     analysis.collect_analysis(*folders, words, scenes, runs.results_folder(root, profile))
 

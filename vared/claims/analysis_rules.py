@@ -53,7 +53,7 @@ def _more_in_time(quantity: str, place: dict) -> Part:
 
 
 def _less_in_moments(quantity: str, dimension: dict) -> Part:
-    sides = (dimension | at(R2PLUS1D, 16, data) for data in (MOMENTS, KINETICS_400))
+    sides = (dimension | at(R2PLUS1D, 8, data) for data in (MOMENTS, KINETICS_400))  # no length is printed
     less = measures.table_difference("redundancy", quantity, *sides)
     return Part(f"{quantity}, {dimension['dimension']}, {MOMENTS} minus {KINETICS_400}", less, high=0.0, unit="")
 

@@ -11,17 +11,19 @@ from dataclasses import fields
 from pathlib import Path
 
 from vared.data.jhmdb import load_jhmdb
-from vared.data.sets import DEFAULT, load_set, set_folder, set_source
+from vared.data.sets import DEFAULT, further_folder, load_set, set_folder, set_source
 
 
 def prepare(root: Path, profile: str, data: Mapping[str, object], name: str = DEFAULT, *, workers: int = 2) -> None:
     """Make clips/ and identity.json of the set `name` from the `data` section of the profile.
 
+    The profile's own set gets a folder further/ beside it, empty where there is no further set: stages depend on it.
     Raises ValueError for an unknown set, source or setting, FileNotFoundError when a data set has to be supplied and is
     not there.
     """
     source = set_source(data, name)
     clips = set_folder(root, profile, name) / "clips"
+    further_folder(root, profile).mkdir(parents=True, exist_ok=True)
     if clips.exists():
         shutil.rmtree(clips)
     settings = {key: value for key, value in source.items() if key != "source"}

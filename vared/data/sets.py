@@ -28,10 +28,14 @@ def set_source(data: Mapping[str, object], name: str = DEFAULT) -> dict[str, obj
     return {key: value for key, value in source.items() if key != "further"}
 
 
+def further_folder(root: Path, profile: str) -> Path:
+    """The folder of all further sets of a profile in the project at `root`."""
+    return root / "data" / profile / "further"
+
+
 def set_folder(root: Path, profile: str, name: str = DEFAULT) -> Path:
     """The folder of a set in the project at `root`; it holds clips/ and identity.json."""
-    folder = root / "data" / profile
-    return folder if name == DEFAULT else folder / "further" / name
+    return root / "data" / profile if name == DEFAULT else further_folder(root, profile) / name
 
 
 def set_results(results: Path, name: str = DEFAULT) -> Path:

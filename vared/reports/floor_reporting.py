@@ -42,7 +42,7 @@ def fairness_table(runs: pd.DataFrame, floors: pd.DataFrame, networks=NETWORKS) 
 def _network_row(runs: pd.DataFrame, network: tuple[str, str, str, int | None]) -> dict[str, str]:
     title, kind, variant, search_space = network
     if kind == "single_frame":
-        found = runs[(runs["network"] == kind) & (runs["frames"] == FRAMES) & (runs["variant"] == variant)]
+        found = runs[runs["run"].str.fullmatch(rf"{kind}_{FRAMES}f_seed\d+") & (runs["variant"] == variant)]
     else:
         found = rows_of(runs, FRAMES, search_space, variant)
     if found.empty:

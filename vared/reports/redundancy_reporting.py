@@ -10,6 +10,7 @@ from vared.paper import NETWORKS, TITLES
 from vared.reports.reporting import NOT_RUN
 from vared.runs import parse_run
 
+PLACE = ("network", "data", "frames")
 # quantity: (column of the thesis's CSV, heading)
 PRINTED = {"CC": "correlation_coefficient", "RMSE": "rmse", "RP": "redundancy_proportion"}
 # What table B.1 compares here: the output of the convolution itself.
@@ -26,24 +27,27 @@ GUIDE = (
 
 
 def table_b_1(redundancy: pd.DataFrame, paper: pd.DataFrame, network: str, data: str) -> pd.DataFrame:
-    """Table B.1 in long form: network, data, frames, dimension, tensor, quantity, thesis, ours, spread, seeds, clips.
+    """Table B.1 in long form: network, data, frames, dimension, tensor, quantity, thesis, ours, spread, seeds, clips,
+    low, high (of the CC: 5 % and 95 % of clips).
 
-    `redundancy` is redundancy.csv of runs of `network` (a name of `vared.create_model`) on `data`. A row is the
-    thesis's, without frames and tensor, or ours: mean over seeds, and their sample standard deviation `spread`.
+    `redundancy` is redundancy.csv of runs of `network` (a name of `vared.create_model`) on `data`, where their words
+    name no other. A row is the thesis's, without frames and tensor, or ours: mean over seeds, and their sample standard
+    deviation `spread`.
     """
     rows = []
     for cell in paper.to_dict("records"):
         place = {"network": NETWORKS[cell["model"]], "data": cell["dataset"], "dimension": cell["dimension"]}
         rows += [place | {"quantity": name, "thesis": cell[column]} for name, column in PRINTED.items()]
-    frames = redundancy["run"].map(lambda word: parse_run(word).frames)
-    ours = redundancy.assign(frames=frames).groupby(["frames", "tensor", "dimension"], sort=False)
-    for (length, tensor, dimension), runs in ours:
-        place = {"network": network, "data": data, "frames": length, "tensor": tensor, "dimension": dimension}
+    ours = redundancy.assign(**_places(redundancy, network, data)).groupby([*PLACE, "tensor", "dimension"], sort=False)
+    for key, runs in ours:
+        place = dict(zip([*PLACE, "tensor", "dimension"], key, strict=True))
         place |= {"seeds": len(runs), "clips": int(runs["clips"].iloc[0])}
         for name in READINGS:
             rows.append(place | {"quantity": name, "ours": runs[name].mean(), "spread": runs[name].std()})
+            if name == "CC":
+                rows[-1] |= {"low": runs["CC_5%"].mean(), "high": runs["CC_95%"].mean()}
     columns = ["network", "data", "frames", "dimension", "tensor", "quantity", "thesis", "ours", "spread", "seeds"]
-    table = pd.DataFrame(rows).reindex(columns=[*columns, "clips"]).round(6)
+    table = pd.DataFrame(rows).reindex(columns=[*columns, "clips", "low", "high"]).round(6)
     return table.astype({"frames": "Int64", "seeds": "Int64", "clips": "Int64"})
 
 
@@ -68,18 +72,24 @@ def side_by_side_b_1(long: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def readings(long: pd.DataFrame, redundancy: pd.DataFrame) -> pd.DataFrame:
-    """Ours as text: a row a clip length, tensor and dimension; every quantity, and how much CC varies over clips."""
-    frames = redundancy["run"].map(lambda word: parse_run(word).frames)
-    ranges = redundancy.groupby([frames.rename("frames"), "tensor", "dimension"])[["CC_5%", "CC_95%"]].mean()
-    rows = []
-    for key, group in long[long["ours"].notna()].groupby(["frames", "tensor", "dimension"], sort=False):
+def readings(long: pd.DataFrame) -> pd.DataFrame:
+    """Ours as text: a row a network, data set, clip length, tensor and dimension; every quantity, and how far CC varies
+    over clips."""
+    rows, keys = [], [*PLACE, "tensor", "dimension"]
+    for key, group in long[long["ours"].notna()].groupby(keys, sort=False):
         cells = group.set_index("quantity")
-        row = dict(zip(("frames", "tensor", "dimension"), key, strict=True))
+        row = dict(zip(keys, key, strict=True)) | {"network": TITLES.get(key[0], key[0])}
         row |= {title: _with_spread(cells.loc[name]) for name, title in READINGS.items()}
-        row["CC, 5 % to 95 % of clips"] = "{:.3f} to {:.3f}".format(*ranges.loc[key])
+        row["CC, 5 % to 95 % of clips"] = "{:.3f} to {:.3f}".format(*cells.loc["CC", ["low", "high"]])
         rows.append(row | {"seeds": int(group["seeds"].iloc[0]), "clips": int(group["clips"].iloc[0])})
     return pd.DataFrame(rows)
+
+
+def _places(redundancy: pd.DataFrame, network: str, data: str) -> dict[str, pd.Series]:
+    """Columns PLACE of the runs of redundancy.csv; the profile's own network and data where their words name none."""
+    runs = redundancy["run"].map(parse_run)
+    places = {"network": runs.map(lambda run: run.backbone or network), "data": runs.map(lambda run: run.data or data)}
+    return places | {"frames": runs.map(lambda run: run.frames)}
 
 
 def _where(table: pd.DataFrame, **values) -> pd.DataFrame:

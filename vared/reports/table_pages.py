@@ -18,6 +18,8 @@ NO_SPEED = "The thesis prints no speed in this table, and none of its networks w
 EQUAL_EPOCHS = """
 `static, equal epochs` is the plain network after as many epochs as the dynamic one, on centre clips only; the thesis
 does not have it."""
+LENGTHS = """
+Where `ours: frames` differs from `frames`, our clips show the same seconds in fewer frames than the thesis's."""
 NOTHING = "–"
 
 
@@ -31,6 +33,9 @@ def value_text(values: pd.DataFrame) -> str:
         seeds = int(cells["seeds"].max())
         row |= {f"thesis: {HEADINGS[name]}": _printed(name, cells.loc[name, "thesis"]) for name in printed}
         row["ours: data"] = cells["our_data"].iloc[0] if seeds else NOT_RUN
+        row |= _our_frames(cells, values, bool(seeds))
+        if values["our_size"].any():
+            row["ours: width, crop"] = cells["our_size"].iloc[0] or NOT_RUN
         for name in (*printed[:1], "gflops_total", *printed[1:]):
             if name != "million_parameters":
                 row[f"ours: {_our_heading(name)}"] = _ours(name, cells.loc[name], seeds)
@@ -53,6 +58,7 @@ def difference_text(differences: pd.DataFrame) -> str:
         printed = [name for name in HEADINGS if name in cells.index]
         run = cells["ours"].notna().any()
         row |= {f"thesis: {HEADINGS[name]}": _change(name, cells.loc[name, "thesis"]) for name in printed}
+        row |= _our_frames(cells, differences, run)
         for name in (*printed[:1], "gflops_total", *printed[1:]):
             row[f"ours: {_our_heading(name)}"] = _interval(name, cells.loc[name]) if run else NOT_RUN
         row["ours: seeds"] = cells.loc[cells["ours"].notna(), "basis"].iloc[0].split()[0] if run else NOT_RUN
@@ -104,12 +110,12 @@ def page(heading: str, tables: tuple[str, str, str], data: Iterable[str], proven
     """The Markdown file of a table: `tables` are values, differences and speeds, `data` the thesis's data sets."""
     stand_ins = "; ".join(f"{name}: {', '.join((name, *STAND_INS.get(name, ())))}" for name in data)
     main, changes, speed = tables
-    equal_epochs = EQUAL_EPOCHS if "static, equal" in main else ""
+    notes = (EQUAL_EPOCHS if "static, equal" in main else "") + (LENGTHS if "ours: frames" in main else "")
     return f"""{heading}
 
 {main}
 
-± is over seeds. Full size: the thesis's network, counted on shapes alone.{equal_epochs}
+± is over seeds. Full size: the thesis's network, counted on shapes alone.{notes}
 
 ## Differences
 
@@ -127,7 +133,10 @@ against the fastest static one on the same machine, with quartiles over rounds; 
 {speed}
 
 {provenance}
-- Data that may stand in ours for the thesis's: {stand_ins}
+- Data that may stand in ours for the thesis's: {stand_ins}. Those called embedded are generated and
+  hold no real video: `data/README.md`
+- Width and crop of ours: channel counts over the thesis's, pixels; epochs and rates: `by_backbone`, `by_data` and
+  `by_frames` of the profile in `params.yaml`
 """
 
 
@@ -136,6 +145,13 @@ def _label(key: tuple, table: pd.DataFrame) -> dict[str, str]:
     place = dict(zip(LABELS, key, strict=False))
     row = {"data set": place["data"], "model": place["model"], "frames": str(place["frames"])}
     return row | ({"training": place["training"]} if table["training"].nunique() > 1 else {})
+
+
+def _our_frames(cells: pd.DataFrame, table: pd.DataFrame, run: bool) -> dict[str, str]:
+    """The length of our clips, in tables where it is not always the thesis's."""
+    if (table["our_frames"] == table["frames"]).all():
+        return {}
+    return {"ours: frames": str(cells["our_frames"].iloc[0]) if run else NOT_RUN}
 
 
 def _space(key: tuple) -> str:

@@ -21,8 +21,30 @@ AGREES, DIFFERS = "as in the thesis", "differs"
 SHARES = ("ideal", "saved", "realised")  # 1 - GFLOPs / GFLOPs of the static one, 1 - time / time, second over first
 
 
+def at_our_lengths(rows: pd.DataFrame, results: Results, frames: int = 8) -> pd.DataFrame:
+    """`rows` with clips of `frames` frames in place of the thesis's where a group has runs of that length only.
+
+    The label `frames` stays the thesis's; `where` is of ours. For tables that do not compare lengths.
+    """
+
+    def run(where: dict) -> bool:
+        try:
+            return bool(len(results.rows("runs", **where)))
+        except NotTested:
+            return False
+
+    changed = []
+    for _, group in rows.groupby("group", sort=False):
+        other = [where | {"frames": frames} for where in group["where"]]
+        if any(map(run, other)) and not any(map(run, group["where"])):
+            group = group.assign(where=other)
+        changed.append(group)
+    return pd.concat(changed)
+
+
 def values(rows: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """A row a network and metric: the labels, our_data, metric, thesis, ours, spread (standard deviation), seeds.
+    """A row a network and metric: the labels, our_data, our_frames, our_size, metric, thesis, ours, spread (standard
+    deviation), seeds.
 
     Metrics are those that the table prints, `gflops_total` (gates and cheap operations counted), and, of the plain
     network in full size, `gmacs` and what else of it the table prints.
@@ -31,6 +53,7 @@ def values(rows: pd.DataFrame, results: Results) -> pd.DataFrame:
     for row in rows.to_dict("records"):
         label, ours = {name: row[name] for name in LABELS}, _our_rows(row, results)
         label["our_data"] = ", ".join(sorted(set(ours["data"]))) if len(ours) else ""
+        label["our_frames"], label["our_size"] = row["where"]["frames"], _size(ours)
         for metric in (*metrics_of(rows), "gflops_total"):
             cells = ours[metric].dropna() if metric in ours else pd.Series(dtype=float)
             number = {"ours": cells.mean(), "spread": cells.std(), "seeds": len(cells)}
@@ -51,6 +74,14 @@ def _our_rows(row: dict, results: Results) -> pd.DataFrame:
         return pd.DataFrame(columns=["data", "run"])
 
 
+def _size(ours: pd.DataFrame) -> str:
+    """Width and crop of our networks, where runs.csv has them."""
+    if not {"width", "crop_size"} <= set(ours.columns):
+        return ""
+    sizes = ours[["width", "crop_size"]].dropna().drop_duplicates()
+    return "; ".join(f"{row.width:g}, {row.crop_size:g} px" for row in sizes.itertuples())
+
+
 def _full_size(row: dict, results: Results, column: str) -> float:
     where = {"network": row["plain"], "dataset": row["data"], "frames": row["frames"]}
     try:
@@ -60,11 +91,12 @@ def _full_size(row: dict, results: Results, column: str) -> float:
 
 
 def differences(rows: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """A row a pair of networks and metric: the labels of the first, minus, metric, thesis, ours, low, high, basis,
-    verdict. GFLOPs in percent of the second network's, accuracies in points."""
+    """A row a pair of networks and metric: the labels of the first, minus, our_frames, metric, thesis, ours, low, high,
+    basis, verdict. GFLOPs in percent of the second network's, accuracies in points."""
     found = []
     for first, second in compared(rows):
         label = {name: first[name] for name in LABELS} | {"minus": second["network"]}
+        label["our_frames"] = first["where"]["frames"]
         for metric in (*metrics_of(rows), "gflops_total"):
             thesis = _change(first, second, metric)
             ours = _measured(metric, first["where"], second["where"], results)
@@ -127,7 +159,7 @@ def _printed_shares(dynamic: dict, static: dict) -> dict[str, float]:
 def _cases(row: dict, results: Results) -> list[dict]:
     """The fastest dynamic version of every benchmark of this network."""
     try:
-        where = {name: row["where"][name] for name in ("frames", "search_space")}
+        where = {"frames": row["frames"], "search_space": row["where"]["search_space"]}
         timed = results.rows("benchmarks/speed", role="dynamic", network=row["plain"], **where)
     except NotTested:
         return []
