@@ -75,7 +75,8 @@ def activate(parameters: Path, profile: str, *, only: bool = False) -> bool:
     ):
         text, count = re.subn(pattern, lambda line, entry=entry: add(line, entry), text, flags=re.MULTILINE)
         if count != 1:
-            lists = ", ".join(f"'{name}: {{<<: [...]}}'" for name in ("runs", "further_sets", "benchmark_runs", "ready"))
+            names = ("runs", "further_sets", "benchmark_runs", "ready")
+            lists = ", ".join(f"'{name}: {{<<: [...]}}'" for name in names)
             raise ValueError(f"{parameters.name} must have the lines 'active: {{...}}', {lists} once.")
     if text != before:
         parameters.write_text(text, encoding="utf-8")
