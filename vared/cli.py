@@ -14,6 +14,7 @@ import yaml
 from vared import export_verb, pipeline, reproduction, runs, scratch
 from vared.analysis import verbs as analysis_verbs
 from vared.benchmarks import command as benchmarks
+from vared.localization import verbs as localization_verbs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     verb("evaluate", evaluate, "evaluate one trained run, or publish it when that is done", "profile", "run")
     verb("collect", collect, "gather all runs of a profile into tidy tables", "profile")
     analysis_verbs.add_verbs(verb)
+    localization_verbs.add_verb(verb)
     verb("generated-maps", generated_maps, "compare generated with computed maps in the 8-frame runs", "profile")
     benchmarks.add_arguments(verb("benchmark", benchmarks.run, "time a dynamic network against its static version"))
     export_verb.add_arguments(verb("export", export_verb.run, "write a trained run as ONNX, one policy for all clips"))
