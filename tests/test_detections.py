@@ -100,7 +100,7 @@ CLASSES, PER_CLASS = 4, 25
 def random_case(seed):
     """100 actors of four classes in 40 frames, 25 of each, and three times as many detections, most near actors."""
     generator = np.random.default_rng(seed)
-    corner, size = generator.uniform(0, 80, (100, 2)), generator.uniform(5, 40, (100, 2))
+    corner, size = generator.uniform(0, 80, (100, 2)), generator.uniform(15, 40, (100, 2))
     wanted = pd.DataFrame(np.concatenate((corner, corner + size), 1), columns=["x1", "y1", "x2", "y2"])
     wanted.insert(0, "clip", generator.integers(40, size=100))
     wanted.insert(1, "class", np.repeat(range(CLASSES), PER_CLASS))
