@@ -124,7 +124,7 @@ def test_the_controls_show_what_is_chosen_and_name_a_bad_file(tmp_path):
     content = write_video(tmp_path / "own.mp4", 5).read_bytes()
     details = {"type": "video/mp4", "size": len(content), "last_modified": datetime(2021, 5, 3)}
     upload.value = ({"name": "own.mp4", "content": memoryview(content)} | details,)
-    assert pictures.children[0].value.startswith(b"\x89PNG")
+    assert bytes(pictures.children[0].value).startswith(b"\x89PNG")
 
 
 def test_without_ipywidgets_the_figures_are_all_there_is(monkeypatch, capsys):
