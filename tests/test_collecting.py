@@ -111,7 +111,8 @@ def test_runs_on_further_sets_have_clips_classes_and_provenance_of_their_own(tmp
     assert set(extremes[extremes["run"] == "kinetics-s2_16f_seed0"]["action"]) == {"spin", "swing"}
     (found,) = json.loads((tmp_path / "results" / "summary.json").read_text())["further"].values()
     assert found["set"] == "kinetics" and found["videos"] == "4 further videos" and found["seeds"] == [0, 1]
-    assert [model["backbone"] for model in found["models"]] == ["r2plus1d_18"]  # as recorded; here i3d was written down as that, too
+    # As recorded; here i3d was written down as r2plus1d_18, too.
+    assert [model["backbone"] for model in found["models"]] == ["r2plus1d_18"]
 
 
 def test_missing_runs_are_named(tmp_path):

@@ -113,9 +113,9 @@ def test_a_trained_head_beats_the_floor_of_the_data(tmp_path):
     anchors = choose_anchors(np.concatenate([found.corners for found in train_set.boxes]), 1)
     task, localizer = Localization(anchors, 2), Localizer(Mosaic(), YowoHead(48, 2, anchors=1, hidden=32))
     localizer.takes_clips = True
-    (maps,) = frozen_maps([localizer], train_set, 20, 6)
+    (maps,) = frozen_maps([localizer], train_set, 30, 6)
     recipe = Recipe(
-        epochs=20, warmup_epochs=1, finetune_epochs=0, batch_size=12, learning_rate=0.05, reference_batch=None,
+        epochs=40, warmup_epochs=1, finetune_epochs=0, batch_size=12, learning_rate=0.1, reference_batch=None,
         warmup_learning_rate=0.0, gradient_norm=10.0, recalibration_clips=60, channels_last=False,
     )  # fmt: skip
     fit(localizer.head, maps, recipe, directory=tmp_path / "run", task=task, progress=False)
