@@ -1,6 +1,7 @@
 """One clip under other policies: what the explore notebook and its controls show."""
 
 import builtins
+from datetime import datetime
 
 import pytest
 import torch
@@ -109,7 +110,7 @@ def test_a_static_network_has_frames_labels_and_cost_but_no_policy():
 
 
 @pytest.mark.slow
-def test_the_controls_show_what_is_chosen_and_name_a_bad_file(tmp_path, monkeypatch):
+def test_the_controls_show_what_is_chosen_and_name_a_bad_file(tmp_path):
     network, number, path, upload, forced, threshold, layer, pictures = panel(clip=6).children
     assert len(pictures.children) == 5 and len(forced.options) == 5
     before = [picture.value for picture in pictures.children]
@@ -121,8 +122,9 @@ def test_the_controls_show_what_is_chosen_and_name_a_bad_file(tmp_path, monkeypa
     path.value = str(tmp_path / "absent.mp4")
     assert "no such file" in pictures.children[0].value
     content = write_video(tmp_path / "own.mp4", 5).read_bytes()
-    upload.value = ({"name": "own.mp4", "content": memoryview(content), "type": "", "size": 1, "last_modified": 0},)
-    assert pictures.children[0].value.startswith(b"\x89PNG")
+    details = {"type": "video/mp4", "size": len(content), "last_modified": datetime(2021, 5, 3)}
+    upload.value = ({"name": "own.mp4", "content": memoryview(content)} | details,)
+    assert bytes(pictures.children[0].value).startswith(b"\x89PNG")
 
 
 def test_without_ipywidgets_the_figures_are_all_there_is(monkeypatch, capsys):

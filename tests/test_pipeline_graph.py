@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from vared.cli import profile_runs
+from vared.localization.verbs import LOCALIZATION_FILES
 from vared.notebooks import declared_parameters, is_stripped
 from vared.pipeline import REDUNDANCY_FILES
 from vared.run_words import parse_run
@@ -122,6 +123,24 @@ def test_a_run_on_a_further_set_is_of_one_that_the_profile_has(profile):
 def test_the_redundancy_stage_watches_the_files_of_its_fingerprint():
     used = imported("vared/analysis/run_redundancy.py") - HARMLESS - set(TRAINING_FILES + EVALUATION_FILES)
     assert used == set(REDUNDANCY_FILES) == {name for name in dependencies("redundancy") if name.startswith("vared/")}
+
+
+def test_the_localization_stage_watches_the_files_of_its_fingerprint():
+    used = imported("vared/localization/experiment.py") - HARMLESS - set(TRAINING_FILES)
+    packages = {"vared/localization/__init__.py", "vared/data/embedded/__init__.py"}
+    assert used - packages == set(LOCALIZATION_FILES)
+    watched = {name for name in dependencies("localize") if name.startswith("vared/")}
+    assert watched == set(LOCALIZATION_FILES) | {"vared/localization/verbs.py"}
+
+
+@pytest.mark.parametrize("profile", PARAMETERS["run_lists"])
+def test_every_profile_says_how_to_localise(profile):
+    from vared.recipes import Recipe
+
+    settings = PARAMETERS["profiles"][profile]["localization"]
+    if settings["runs"]:
+        recipe = Recipe(**settings["training"])
+        assert not (settings["frozen"] and recipe.finetune_epochs) and not recipe.channels_last
 
 
 @pytest.mark.parametrize("profile", PARAMETERS["run_lists"])
@@ -313,7 +332,7 @@ def test_a_notebook_says_what_its_stage_reads_and_writes(path):
     lines = {line.split("**")[1]: line for line in header if line.startswith("- **")}
     assert list(lines) == ["Question", "Thesis section", "Reads", "Writes"]
     stage = notebook_stages()[path.stem]
-    ignored = ("vared/", "notebooks/", "data/${key}/", "data/runs/")
+    ignored = ("vared/", "notebooks/", "data/${key}/", "data/runs/", "data/localizations/")
     reads = {name.replace("${item}/", "") for name in dependencies(stage) if not name.startswith(ignored)}
     executed = {f"notebooks/{path.stem}.ipynb", f"results/notebooks/{path.stem}.ipynb"}
     writes = {name.replace("${item}/", "") for name in outputs(stage)} - executed

@@ -67,6 +67,12 @@ def test_anything_else_is_refused_by_name(word):
         runs.parse_run(word)
 
 
+def test_redundancy_is_measured_in_plain_networks_of_table_b_1():
+    words = ["static", "i3d-static", "other-static", "x3d_m-static", "single_frame", "s2", "i3d-s2"]
+    measured = [word for word in words if runs.parse_run(f"{word}_8f_seed0").compared_maps]
+    assert measured == ["static", "i3d-static", "other-static"]
+
+
 def test_words_know_every_network():
     assert sorted(BACKBONES) == list_models()
 

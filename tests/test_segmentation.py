@@ -18,9 +18,9 @@ from tests.training_helpers import short_recipe
 from vared.checkpoints import load_weights
 from vared.data.labelled_images import IGNORED, SegmentationDataset
 from vared.policies import dynamic_layers, forced_policy
-from vared.segmentation.evaluation import COUNTS, evaluate, mean_policy, random_policy
+from vared.segmentation.comparison import COUNTS, class_iou, differences, total
+from vared.segmentation.evaluation import evaluate, mean_policy, random_policy
 from vared.segmentation.plans import parse_run, plan_runs
-from vared.segmentation.protocol import class_iou, differences, total
 from vared.tasks import pspnet, segmentation
 
 SIZE = 24

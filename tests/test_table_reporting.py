@@ -264,7 +264,7 @@ def test_shorter_clips_stand_in_where_a_group_has_no_others(results):
     change = only(changes, model="I3D-InceptionV2", difference="dynamic (S = 2) minus static")
     assert (change["frames"], change["ours: frames"], change["ours: clip-1"]) == ("16", "8", "+4.00")
     page = table_pages.page("#", (table_pages.value_text(table_reporting.values(changed, found)), "", ""), [], "")
-    assert "our clips show the same seconds in fewer frames" in page
+    assert "our clips have fewer frames than the thesis's" in page
     plain = table_pages.value_text(table_reporting.values(rows, found))
     assert "ours: frames" not in plain and "fewer frames" not in table_pages.page("#", (plain, "", ""), [], "")
 

@@ -14,6 +14,7 @@ import yaml
 from vared import cost_curve_verb, export_verb, pipeline, predict_verb, ready_verbs, reproduction, runs, scratch
 from vared.analysis import verbs as analysis_verbs
 from vared.benchmarks import command as benchmarks
+from vared.localization import verbs as localization_verbs
 from vared.own_data import verbs as own_data_verbs
 from vared.segmentation import verbs as segmentation_verbs
 
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     verb("collect", collect, "gather all runs of a profile into tidy tables", "profile")
     analysis_verbs.add_verbs(verb)
     segmentation_verbs.add_verbs(verb)
+    localization_verbs.add_verb(verb)
     verb("generated-maps", generated_maps, "compare generated with computed maps in the 8-frame runs", "profile")
     benchmarks.add_arguments(verb("benchmark", benchmarks.run, "time a dynamic network against its static version"))
     export_verb.add_arguments(verb("export", export_verb.run, "write a trained run as ONNX, one policy for all clips"))

@@ -100,9 +100,10 @@ def publish_redundancy(root: Path, plan: RunPlan) -> None:
 
 
 def publish_all_redundancy(root: Path, profile: str, plans: Sequence[RunPlan], jobs: int) -> bool:
-    """`publish_redundancy` of all static runs among `plans`, `jobs` at a time. Whether all went well."""
+    """`publish_redundancy` of all static runs of table B.1's networks among `plans`, `jobs` at a time. Whether all went
+    well."""
     (root / "data" / "redundancy" / profile).mkdir(parents=True, exist_ok=True)
-    words = [plan.run.word for plan in in_order(plans) if plan.run.plain]
+    words = [plan.run.word for plan in in_order(plans) if plan.run.compared_maps]
     commands = {word: [sys.executable, "-m", "vared", "redundancy", profile, word] for word in words}
     return not commands or not ahead.report_failures(ahead.run_side_by_side(commands, jobs, root))
 

@@ -102,7 +102,8 @@ def working_files(root: Path) -> list[str]:
         listing = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
         return sorted(set(listing.split("\0")) - {""})
     skipped = {".venv", "build", "scratch", "dvclive", "__pycache__", ".git"}
-    generated = {("data", "runs"), ("data", "evaluations"), ("data", "redundancy"), (".dvc", "cache"), (".dvc", "tmp")}
+    generated = {("data", name) for name in ("runs", "evaluations", "redundancy", "localizations")}
+    generated |= {(".dvc", "cache"), (".dvc", "tmp")}
     names = []
     for path in sorted(root.rglob("*")):
         parts = path.relative_to(root).parts

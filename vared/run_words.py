@@ -50,6 +50,11 @@ class Run:
         return self.network == "static"
 
     @property
+    def compared_maps(self) -> bool:
+        """Whether the redundancy of its maps is measured: plain networks of table B.1, and the profile's own."""
+        return self.plain and self.backbone in ("", "r2plus1d_18", "i3d")
+
+    @property
     def single_frame(self) -> bool:
         """Whether clips are one frame repeated."""
         return self.network == "single_frame"

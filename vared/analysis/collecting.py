@@ -47,11 +47,11 @@ def collect_analysis(
 
     `scenes` are `adaptivity.known_scenes` of every data set, the profile's own under "", None where nothing is known.
 
-    `measured` and `evaluations` hold a folder a run of `words`, written by `measure_run` for the static ones and by
-    `protocol.evaluate_run` for the dynamic ones. Raises FileNotFoundError that names the runs that are missing.
+    `measured` and `evaluations` hold a folder a run of `words`, written by `measure_run` for those of `compared_maps`
+    and by `protocol.evaluate_run` for the dynamic ones. Raises FileNotFoundError that names the runs that are missing.
     """
     runs = [parse_run(word) for word in words]
-    static = {run.word: measured / run.word / CLIPS for run in runs if run.plain}
+    static = {run.word: measured / run.word / CLIPS for run in runs if run.compared_maps}
     dynamic = {run.word: evaluations / run.word for run in runs if run.search_space is not None}
     needed = [*static.values(), *(folder / "metrics.json" for folder in dynamic.values())]
     if missing := [path.parent.name for path in needed if not path.exists()]:

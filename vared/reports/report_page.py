@@ -14,7 +14,7 @@ from vared.scratch import write_text
 MARKERS = ("<!-- results: written by `vared readme` -->", "<!-- end of results -->")
 OF_PROFILE = (
     ("Table 4.1", "tables/table_4_1"),
-    *((f"Table 4.{number}", f"tables/table_4_{number}") for number in (2, 3, 4, 5, 6, 7, 8, 10, 11, 12)),
+    *((f"Table 4.{number}", f"tables/table_4_{number}") for number in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)),
     ("Table B.1", "tables/table_b_1"), ("Table B.2", "tables/table_b_2"),
     ("Figure 1-1", "figures/figure_1_1"), ("Figure 3-1", "figures/figure_3_1"),
     ("Figure 4-1", "figures/figure_4_1"), ("Figure 4-2", "figures/figure_4_2"),
@@ -22,6 +22,7 @@ OF_PROFILE = (
     ("Figure B-3", "figures/figure_b_3"), ("Figure B-4", "figures/figure_b_4"),
     ("Figure B-5", "figures/figure_b_5"), ("Figure B-6", "figures/figure_b_6"),
     ("Figure B-7", "figures/figure_b_7"), ("Figure B-8", "figures/figure_b_8"),
+    ("Detections, section 4.5", "figures/localization"),
     ("Redundancy and cost against motion and clutter", "figures/adaptivity"),
     ("Accuracy against cost of one trained network", "figures/cost_curve"),
     ("Semantic segmentation, section 4.3 (no table there)", "tables/segmentation"),
@@ -64,8 +65,9 @@ Behind them: [runs.csv](runs.csv) (a row a run and variant), [comparisons.csv](c
 [policy_by_class.csv](policy_by_class.csv), [extreme_clips.csv](extreme_clips.csv), [floors.csv](floors.csv),
 [redundancy.csv](redundancy.csv), [redundancy_extremes.csv](redundancy_extremes.csv), [adaptivity.csv](adaptivity.csv),
 [cost_by_clip.csv](cost_by_clip.csv), [correlations.csv](correlations.csv), [scene_bins.csv](scene_bins.csv),
-[generated_maps.csv](generated_maps.csv) (beside computed ones), [cost_curve.csv](cost_curve.csv). Costs of full-size
-networks and their range are counted on shapes alone; they are the same for every profile.
+[generated_maps.csv](generated_maps.csv) (beside computed ones), [cost_curve.csv](cost_curve.csv),
+[localization.csv](localization.csv). Costs of full-size networks and their range are counted on shapes alone; they are
+the same for every profile.
 
 {_table(folder)}
 

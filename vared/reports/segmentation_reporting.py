@@ -6,6 +6,7 @@ import pandas as pd
 
 from vared.reports.reporting import ALL_COUNTED, AS_THESIS, CONTROLS, gflops
 
+NAMES = {variant: name.replace("clips", "images") for variant, name in CONTROLS.items()}
 DIFFERENCE = "dynamic minus this, points (95 % interval)"
 
 
@@ -15,7 +16,7 @@ def table(runs: pd.DataFrame) -> pd.DataFrame:
     order = {variant: place for place, variant in enumerate(CONTROLS)}
     for _, run in runs.sort_values("variant", key=lambda names: names.map(order), kind="stable").iterrows():
         rows.append({
-            "network": CONTROLS[run["variant"]],
+            "network": NAMES[run["variant"]],
             "run": run["run"],
             f"GFLOPs avg ({AS_THESIS})": gflops(run["gflops_backbone_mean"]),
             f"GFLOPs avg, {ALL_COUNTED}": gflops(run["gflops_total_mean"]),
@@ -37,7 +38,7 @@ def classes_table(classes: pd.DataFrame) -> pd.DataFrame:
     """IoU in percent, a row a class and a column a variant of segmentation_classes.csv (mean over runs)."""
     order = [variant for variant in CONTROLS if variant in set(classes["variant"])]
     wide = classes.pivot_table(index="class", columns="variant", values="iou", sort=False)[order]
-    return wide.round(1).rename(columns=CONTROLS).rename_axis(columns=None).reset_index()
+    return wide.round(1).rename(columns=NAMES).rename_axis(columns=None).reset_index()
 
 
 def full_size(costs: Mapping[str, float]) -> str:

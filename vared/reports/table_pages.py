@@ -19,7 +19,7 @@ EQUAL_EPOCHS = """
 `static, equal epochs` is the plain network after as many epochs as the dynamic one, on centre clips only; the thesis
 does not have it."""
 LENGTHS = """
-Where `ours: frames` differs from `frames`, our clips show the same seconds in fewer frames than the thesis's."""
+Where `ours: frames` differs from `frames`, our clips have fewer frames than the thesis's."""
 NOTHING = "–"
 
 

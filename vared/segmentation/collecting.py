@@ -1,19 +1,14 @@
-"""All segmentation runs of a profile as tidy tables, and what PSPNet costs in full size."""
+"""All segmentation runs of a profile as tidy tables. Without torch."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
 
-from vared.flops import count_flops
-from vared.layers import DynamicConfig
-from vared.policies import fixed_policy
 from vared.scratch import write_text
+from vared.segmentation.comparison import differences
 from vared.segmentation.plans import parse_run
-from vared.segmentation.protocol import differences
-from vared.tasks import pspnet
 
 COLUMNS = (
     "run", "network", "search_space", "seed", "variant", "images", "pixel_accuracy", "mean_iou", "gflops_static",
@@ -23,7 +18,6 @@ COLUMNS = (
 COMPARED = tuple(
     f"{metric}_{part}" for metric in ("pixel_accuracy", "mean_iou") for part in ("difference", "low", "high")
 )
-FULL_SIZE = {"classes": 150, "crop_size": 473}  # PSPNet's paper on ADE20K
 
 
 def collect(folder: Path, profile: str, words: Sequence[str], results: Path) -> None:
@@ -54,27 +48,8 @@ def collect(folder: Path, profile: str, words: Sequence[str], results: Path) -> 
     write_text(results / "segmentation_classes.csv", by_class.to_csv(index=False))
     first = next(iter(records.values()), {})
     summary = {name: first.get(name) for name in ("data", "model", "classes", "hardware")}
-    summary |= {"profile": profile, "full_size": full_size_costs()}
+    summary["profile"] = profile
     write_text(results / "segmentation.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
-
-
-def full_size_costs() -> dict[str, float]:
-    """GFLOPs and parameters (millions) of PSPNet for ADE20K, static and at the cheapest policy; on shapes alone."""
-    size, classes = FULL_SIZE["crop_size"], FULL_SIZE["classes"]
-    with torch.device("meta"):
-        model = pspnet.build(num_classes=classes, crop_size=size, dynamic=DynamicConfig(temporal=False))
-        plain = pspnet.build(num_classes=classes, crop_size=size)
-    report = count_flops(model, (3, size, size))
-    with fixed_policy(model, channel=0.5):
-        floor = count_flops(model, (3, size, size)).costs
-    return {
-        **FULL_SIZE, "gflops_static": report.static, "dynamic_layers": len(report.layers),
-        "gflops_of_dynamic_layers": sum(report.dynamic_layers.values()),
-        "gflops_floor": float(floor.backbone[0]), "gflops_floor_total": float(floor.total[0]),
-        "parameters": sum(parameter.numel() for parameter in plain.parameters()) / 1e6,
-        "parameters_added": sum(p.numel() for p in model.parameters()) / 1e6
-        - sum(p.numel() for p in plain.parameters()) / 1e6,
-    }  # fmt: skip
 
 
 def _variant(images: pd.DataFrame, name: str) -> pd.DataFrame:

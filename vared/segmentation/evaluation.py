@@ -18,10 +18,9 @@ from vared.evaluation import PARTS, Evaluation, PolicyWeights, policy_table, pol
 from vared.flops import FlopReport, count_flops
 from vared.policies import forced_policy, policy
 from vared.recalibration import recalibrate_batch_norm
+from vared.segmentation.comparison import COUNTS
 from vared.tasks import segmentation
 from vared.trial_run import evaluating
-
-COUNTS = ("hits", "labelled", "predicted")
 
 
 def evaluate(

@@ -23,20 +23,21 @@ NAMED_CLASSES = 12  # more do not fit into a legend
 
 @dataclass(frozen=True)
 class Shown:
-    """An image H x W x 3, labels and both predictions H x W, ratio r of every dynamic layer, cost in GFLOPs."""
+    """An image H x W x 3, labels, both predictions H x W, ratio r of every dynamic layer, cost in percent of static."""
 
     image: np.ndarray
     labels: np.ndarray
     static: np.ndarray
     dynamic: np.ndarray
     ratios: dict[str, float]
-    gflops: float
+    percent: float
 
 
 def shown_images(root: Path, static: SegmentationPlan, dynamic: SegmentationPlan, count: int) -> list[Shown]:
-    """`count` validation images from the cheapest to the dearest in the dynamic network, evenly spaced in rank.
+    """`count` validation images, evenly spaced in the rank of their cost in the dynamic network, cheapest first.
 
-    Runs the published weights of both runs on them. Raises FileNotFoundError when a run was not published.
+    Cost is the share of the static network's operations, lest the size of an image decide. Runs the
+    published weights of both runs on them. Raises FileNotFoundError when a run was not published.
     """
     images, folder = load_images(root, dynamic, "val"), root / "data" / "segmentation" / dynamic.profile
     networks = []
@@ -44,7 +45,8 @@ def shown_images(root: Path, static: SegmentationPlan, dynamic: SegmentationPlan
         network = build_network(plan, len(images.classes))
         networks.append(load_weights(network, folder / plan.run.word / "weights.safetensors").eval())
     table = pd.read_parquet(folder / dynamic.run.word / "images.parquet")
-    costs = table[table["variant"] == "dynamic"].set_index("image")["gflops_total"]
+    dynamic_rows = table[table["variant"] == "dynamic"].set_index("image")
+    costs = 100.0 * dynamic_rows["gflops_total"] / dynamic_rows["gflops_static"]
     ranked = costs.sort_values(kind="stable").index
     found = []
     for index in ranked[np.linspace(0, len(ranked) - 1, count).round().astype(int)]:
@@ -72,7 +74,7 @@ def draw(shown: list[Shown], classes: tuple[str, ...]) -> Figure:
         for axis in row[:4]:
             axis.set(xticks=[], yticks=[])
         row[4].bar(range(1, len(item.ratios) + 1), item.ratios.values(), color=sns.color_palette("colorblind")[0])
-        row[4].set(ylim=(0, 1.05), yticks=(0, 0.5, 1), ylabel=f"{1000 * item.gflops:.1f} MFLOPs", xticks=())
+        row[4].set(ylim=(0, 1.05), yticks=(0, 0.5, 1), ylabel=f"{item.percent:.0f} % of static", xticks=())
         sns.despine(ax=row[4])
     for axis, title in zip(axes[0], ("image", "truth", "static", "dynamic", "share of channels computed"), strict=True):
         axis.set_title(title)

@@ -26,7 +26,11 @@ NETWORK_FILES = (
     "vared/tasks/pspnet.py",
     "vared/tasks/segmentation.py",
 )
-MEASURING_FILES = ("vared/segmentation/evaluation.py", "vared/segmentation/protocol.py")
+MEASURING_FILES = (
+    "vared/segmentation/comparison.py",
+    "vared/segmentation/evaluation.py",
+    "vared/segmentation/protocol.py",
+)
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,20 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
 from vared.batches import TrainingBatches
 from vared.checkpoints import load_weights
-from vared.controls import PairedDifference
 from vared.data.labelled_images import SegmentationDataset
 from vared.evaluation import Evaluation
 from vared.experiments import hardware
 from vared.scratch import write_text
-from vared.segmentation.evaluation import COUNTS, evaluate, mean_policy, random_policy
+from vared.segmentation.comparison import COUNTS, class_iou, total
+from vared.segmentation.evaluation import evaluate, mean_policy, random_policy
 from vared.segmentation.experiment import build_network, load_images, recipe, training_set
 from vared.segmentation.plans import SegmentationPlan
-
-RESAMPLES = 2_000
 
 
 def evaluate_run(root: Path, plan: SegmentationPlan, weights: Path, folder: Path) -> None:
@@ -69,49 +66,3 @@ def _rows(root, plan, network: nn.Module, weights: Path, images) -> Iterator[tup
     yield "random_policy", random_policy(
         network, images, final.policies, permutations=count, seed=seed, **settings
     )  # fmt: skip
-
-
-def class_iou(hits: np.ndarray, labelled: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Intersection over union of every class (... x K pixels each) in percent, NaN for one that is nowhere."""
-    union = labelled + predicted - hits
-    return 100.0 * np.divide(hits, union, out=np.full(union.shape, np.nan), where=union > 0)
-
-
-def total(images: pd.DataFrame, what: str) -> np.ndarray:
-    """Pixels of every class (K) over all images; `what` is one of COUNTS."""
-    return np.stack(images[what]).sum(0)
-
-
-def differences(a: pd.DataFrame, b: pd.DataFrame, *, seed: int = 0) -> dict[str, PairedDifference]:
-    """`pixel_accuracy` and `mean_iou` of `a` minus those of `b` on the same images, in points, with 95 % intervals.
-
-    Tables of one variant each (images.parquet). The intervals are a percentile bootstrap over clips: images whose name
-    is the same up to a colon are drawn together. Raises ValueError when the images differ.
-    """
-    if a["name"].tolist() != b["name"].tolist():
-        raise ValueError("A paired difference needs the same images on both sides.")
-    clips, of_image = np.unique(a["name"].str.partition(":")[0], return_inverse=True)
-    sums = [[_by_clip(np.stack(table[what]), of_image, len(clips)) for what in COUNTS] for table in (a, b)]
-    draws = np.random.default_rng(seed).multinomial(len(clips), np.full(len(clips), 1 / len(clips)), RESAMPLES)
-    found = {}
-    for name, measure in (("pixel_accuracy", _pixel_accuracy), ("mean_iou", _mean_iou)):
-        # The first row is the images as they are, the others what was drawn.
-        weights = np.concatenate([np.ones((1, len(clips))), draws])
-        ours, theirs = (measure(*(weights @ counts for counts in side)) for side in sums)
-        difference = ours - theirs
-        found[name] = PairedDifference(difference[0], *np.percentile(difference[1:], [2.5, 97.5]))
-    return found
-
-
-def _by_clip(counts: np.ndarray, of_image: np.ndarray, clips: int) -> np.ndarray:
-    sums = np.zeros((clips, counts.shape[1]))
-    np.add.at(sums, of_image, counts)
-    return sums
-
-
-def _pixel_accuracy(hits, labelled, predicted) -> np.ndarray:
-    return 100.0 * hits.sum(-1) / labelled.sum(-1)
-
-
-def _mean_iou(*counts: np.ndarray) -> np.ndarray:
-    return np.nanmean(class_iou(*counts), axis=-1)
