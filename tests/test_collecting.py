@@ -28,7 +28,8 @@ def evaluation(folder, word, variants, policies=()):
     columns = ["clip", "layer", "stride", "ratio", "share"]
     pd.DataFrame(list(policies), columns=columns).to_parquet(path / "policies.parquet")
     record = {
-        "profile": "small", "data": {"source": "embedded"}, "model": {"backbone": "r2plus1d_18"}, "videos": "4 videos",
+        "profile": "small", "data": {"source": "embedded"}, "videos": "4 videos",
+        "model": {"backbone": "r2plus1d_18", "width": 0.125, "crop_size": 32},
         "classes": CLASSES, "hardware": "CPU", "gflops_static": 4.0, "dynamic_layers": {"a": 1.0, "b": 3.0},
         "variants": metrics,
     }  # fmt: skip
