@@ -122,7 +122,6 @@ def test_a_trained_head_beats_the_floor_of_the_data(tmp_path):
     table, costs, static = evaluate(localizer, val_set, task, SETTINGS)
     truths = truth_table(val_set)
     ours, lowest = metrics(table, truths), metrics(floor(train_set, truths), truths)
-    print(ours, lowest)
     assert len(truths) == 36 and (costs["gflops_total"] == static).all()
     assert ours["frame_map"] > lowest["frame_map"] + 40 and ours["first_recall"] > lowest["first_recall"] + 40
     assert ours["classification_accuracy"] > 80 > lowest["classification_accuracy"] == 50
