@@ -5,8 +5,10 @@
    y[t, c] = relu(sum over frames f, channels k of a[t, f, c, k] * kept[f, k] + b[t, c])          (3.1) within (3.5)
 
    k is c itself, where it is computed, and (c - K_i) mod K_i for each candidate i that does not hold c. The factors a
-   and b are put together once for a block, then one loop over pixels reads what was computed and writes the output. */
+   and b are put together once for a block, then one loop over pixels reads what was computed and writes the output.
+   A pointwise convolution is computed in the same loop, a run of pixels at a time, and never leaves the cache. */
 
+#include <omp.h>
 #include <stdlib.h>
 
 struct layer { /* of S_c channel and S_t temporal candidates; operations in the order of the candidates from the second */
@@ -14,8 +16,11 @@ struct layer { /* of S_c channel and S_t temporal candidates; operations in the 
   const long *held, *stride;         /* channels K_i, temporal factor R_j */
   const float *channel, *temporal;   /* factor and shift of each operation, 2 x (channels it makes) */
   const float *scale, *shift;        /* normalisation */
-  long relu;
+  const float *weight;               /* of a pointwise convolution (pointwise_kernel.c), or 0: computed elsewhere */
+  long relu, inputs;                 /* channels that it reads */
 };
+
+void pointwise(const float *x, long inputs, const float *weight, long all, long vectors, float *to, long pixels);
 
 struct term {
   long frame, channel; /* of what was computed: frame of the period, first channel */
@@ -29,7 +34,7 @@ struct part {
 };
 
 #define FUSED 4 /* terms in one loop */
-#define RUN 64  /* pixels that stay in the innermost cache while all channels are made */
+#define RUN 48  /* pixels that stay in the inner caches while all channels are made */
 #define MOST_FRAMES 64 /* computed in a period: of 7 temporal candidates */
 #define LANES 16
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -129,16 +134,32 @@ static float *add_frame(const struct layer *l, long frame, const float *outer, c
   return memory + width;
 }
 
-/* kept: n x pixels x computed, every factor-th frame. out: out_frames x pixels x channels. `period` is the largest
-   open temporal factor, a weight of 0 means shut. Returns 0, or 1 without memory. */
-int affine_block(const struct layer *l, const float *temporal_weight, const float *channel_weight, const float *kept,
-                 long pixels, long computed, long period, long factor, float *out, long out_frames) {
+/* Computed frames of the period from output frame `t` on, for one run of pixels; returns the distance of its pixels.
+   `from` holds the computed frames one after the other or, for a pointwise convolution, all frames of its input. */
+static long compute(const struct layer *l, const float *from, struct pixels p, long pixels, long first_pixel, long t,
+                    long period, long factor, long frames, long computed, float *memory, const float **own) {
+  long vectors = (computed + LANES - 1) / LANES, all = (l->channels + LANES - 1) / LANES, row = vectors * LANES;
+  for (long f = 0; f * factor < period && t + f * factor < frames; f++) {
+    own[f] = l->weight ? memory + f * RUN * row : from + ((t / factor + f) * pixels + first_pixel) * computed;
+    if (l->weight)
+      pointwise(from + ((t + f * factor) * pixels + first_pixel) * l->inputs, l->inputs, l->weight, all, vectors,
+                memory + f * RUN * row, p.count);
+  }
+  return l->weight ? row : computed;
+}
+
+/* from: n x pixels x computed, every factor-th frame, or frames x pixels x inputs (`compute`). out: frames x pixels x
+   channels. `period` is the largest open temporal factor, a weight of 0 means shut. Returns 0, or 1 without memory. */
+int affine_block(const struct layer *l, const float *temporal_weight, const float *channel_weight, const float *from,
+                 long pixels, long computed, long period, long factor, float *out, long frames) {
   long n = l->channels, most = l->temporal_candidates * (l->channel_candidates + 1), per_period = period / factor;
+  long room = l->weight ? per_period * RUN * (computed + LANES) : 0; /* of a thread, for what it convolves */
+  float *computed_here = malloc((omp_get_max_threads() * room + 1) * sizeof *computed_here);
   long *edges = malloc((n + 1) * sizeof *edges);
   struct part *parts = malloc(period * n * sizeof *parts);
   struct term *terms = malloc(period * n * most * sizeof *terms);
   float *memory = malloc(((most + 1) * period * n + n) * sizeof *memory), *next = memory;
-  int failed = per_period > MOST_FRAMES || !edges || !parts || !terms || !memory;
+  int failed = per_period > MOST_FRAMES || !edges || !parts || !terms || !memory || !computed_here;
   if (failed) goto end;
   long count = find_edges(l, computed, channel_weight, edges) - 1, offset_term = 0;
   float *outer = next, *shift = next + n;
@@ -168,17 +189,20 @@ int affine_block(const struct layer *l, const float *temporal_weight, const floa
     for (long e = 0; direct > 0 && e < count; e++)
       next = add_frame(l, t / factor, outer, channel_weight, computed, parts + t * count + e, shift + t * n, next);
   }
-  long runs = (pixels + RUN - 1) / RUN;
+  long runs = (pixels + RUN - 1) / RUN, periods = (frames + period - 1) / period;
 #pragma omp parallel for schedule(static)
-  for (long number = 0; number < out_frames * runs; number++) {
-    long t = number / runs, w = number % runs * RUN;
-    const float *own[MOST_FRAMES], *first = kept + (t / period * per_period * pixels + w) * computed;
-    for (long f = 0; f < per_period; f++) own[f] = first + f * pixels * computed;
-    struct pixels run = {pixels - w < RUN ? pixels - w : RUN, computed, n, out + (t * pixels + w) * n};
-    for (long e = 0; e < count; e++)
-      make_part(parts + t % period * count + e, own, shift + t % period * n, l->relu, run);
+  for (long number = 0; number < periods * runs; number++) {
+    long begin = number / runs * period, w = number % runs * RUN;
+    struct pixels run = {pixels - w < RUN ? pixels - w : RUN, 0, n, 0};
+    const float *own[MOST_FRAMES];
+    float *here = computed_here + omp_get_thread_num() * room;
+    run.stride_from = compute(l, from, run, pixels, w, begin, period, factor, frames, computed, here, own);
+    for (long t = 0; t < period && begin + t < frames; t++) {
+      run.to = out + ((begin + t) * pixels + w) * n;
+      for (long e = 0; e < count; e++) make_part(parts + t * count + e, own, shift + t * n, l->relu, run);
+    }
   }
 end:
-  free(edges), free(parts), free(terms), free(memory);
+  free(edges), free(parts), free(terms), free(memory), free(computed_here);
   return failed;
 }

@@ -6,7 +6,7 @@ mix channels, mix frames, normalise, cut at zero and write in one pass (`mix_ker
 operations of torch do the same frame by frame. A clip at a time needs no gathering of clips.
 
 Layers with affine cheap operations, pointwise convolutions for the most part, are too short for cores that wait for
-each other: there all of torch's threads work on one block, in its convolution and in its pass (`affine_kernel`).
+each other: there all of torch's threads work on one block (`affine_kernel`), in one pass if it is pointwise.
 
 Shapes: B clip, C channel, T frame, H W pixel, K kept channels, n frames of a block. Maps of a clip are n x C x H x W in
 channels-last memory, one frame after the other.
@@ -45,8 +45,11 @@ def execute_in_blocks(layer, clips: Tensor, temporal: Tensor, channel: Tensor) -
     def make(block: tuple[int, int, int]) -> None:
         number, begin, end = block
         plan = plans[number]
-        kept = _convolve(layer, plan, clips[number : number + 1], begin, end)
         out = output[number, :, begin:end].transpose(0, 1)
+        if layer.affine and plan.reads_input:
+            plan(clips[number, :, begin:end].transpose(0, 1), out)
+            return
+        kept = _convolve(layer, plan, clips[number : number + 1], begin, end)
         if kernels[number]:
             kernels[number](kept, out)
         else:

@@ -10,7 +10,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-SOURCES = tuple(Path(__file__).with_name(f"{name}_kernel.c") for name in ("mix", "affine"))
+SOURCES = tuple(Path(__file__).with_name(f"{name}_kernel.c") for name in ("mix", "affine", "pointwise"))
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC")
 
 
