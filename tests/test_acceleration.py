@@ -28,8 +28,10 @@ from tests.network_helpers import narrow
 from vared.acceleration import accelerate, affine_kernel, blocks, compiling, mix_kernel, onednn
 from vared.acceleration import layers as accelerated_layers
 from vared.acceleration.blocks import execute_in_blocks
+from vared.acceleration.gate_kernel import accelerated_gate
 from vared.acceleration.layers import AcceleratedConv2d, AcceleratedConv3d, accelerated
 from vared.backbones import i3d, r2plus1d, x3d
+from vared.gate import ALL_ZERO_WEIGHT, SoftModulationGate
 from vared.layers import DynamicConfig
 from vared.policies import dynamic_layers, fixed_policy, forced_policy, policy
 
@@ -129,6 +131,58 @@ def test_affine_layers_have_a_pass_of_their_own(monkeypatch, threads, channels, 
     finally:
         torch.set_num_threads(before)
     assert relative_difference(found, norm(run(layer, x, v_t, v_c, sparse=True)).relu()) < 1e-5
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("inputs, channels, side, frames", [(24, 54, 9, 7), (5, 150, 3, 8), (33, 12, 1, 5), (7, 65, 8, 1)])
+def test_pointwise_layers_convolve_in_their_pass(monkeypatch, threads, inputs, channels, side, frames):
+    if not compiling.library() or not compiling.library().pointwise_fast():
+        pytest.skip("The pass convolves only where there are the registers of AVX-512 and a C compiler.")
+    monkeypatch.setattr(blocks, "_convolve", None)
+    config = DynamicConfig(search_space=3, cheap="affine")
+    geometry = Geometry(
+        inputs, channels, kernel=(1, 1, 1), padding=(0, 0, 0), side=side, frames=frames, config=config
+    )
+    layer, norm = geometry.layer(dtype=torch.float32), _norm(channels, torch.float32)
+    v_t, v_c = every_pattern(len(geometry.factors()), len(geometry.kept()))
+    x = geometry.clips(len(v_t), dtype=torch.float32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = _in_blocks(layer, x, v_t, v_c, norm, True)
+    finally:
+        torch.set_num_threads(before)
+    assert relative_difference(found, norm(run(layer, x, v_t, v_c, sparse=True)).relu()) < 1e-5
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("pool_time", [True, False])
+@pytest.mark.parametrize("temporal, channel", [(3, 2), (1, 2), (2, 1)])
+@pytest.mark.parametrize("channels, side, frames, hidden", [(37, 11, 5, 16), (64, 4, 8, 7), (1, 1, 1, 40)])
+def test_a_gate_decides_the_same_in_one_call(pool_time, temporal, channel, channels, side, frames, hidden):
+    torch.manual_seed(0)
+    gate = SoftModulationGate(channels, frames, temporal, channel, hidden=hidden, bias=0.0, pool_time=pool_time)
+    for part in (*gate.norm.parameters(), gate.norm.running_mean, gate.expand.weight):
+        part.data.normal_()
+    gate.norm.running_var.uniform_(0.5, 2)
+    x = torch.randn(64, channels, frames, side, side) + torch.randn(64, channels, 1, 1, 1)
+    fast = accelerated_gate(gate.eval())
+    for found, expected in zip(fast(x), gate(x), strict=True):
+        assert (found - expected).abs().max() < 1e-5
+        assert torch.equal((found == ALL_ZERO_WEIGHT).any(1), (expected == ALL_ZERO_WEIGHT).any(1))
+    x[3, 0, 0, 0, 0] = float("nan")
+    assert all(weights[3].isnan().all() for weights in fast(x) if weights.shape[1] > 1)
+    assert all(weights[:3].isfinite().all() for weights in fast(x))
+
+
+def test_what_the_call_cannot_do_the_gate_does_itself():
+    layer_norm = SoftModulationGate(6, 4, 2, 2, norm="layer").eval()
+    batch_norm = SoftModulationGate(6, 4, 2, 2).eval()
+    x = torch.randn(3, 6, 4, 2, 2)
+    for gate in (layer_norm, batch_norm):  # with a gradient, and with another normalisation
+        assert all(torch.equal(*pair) for pair in zip(accelerated_gate(gate)(x), gate(x), strict=True))
+    with torch.inference_mode(), pytest.raises(ValueError, match="built for 6 channels and 4 frames"):
+        accelerated_gate(batch_norm)(torch.randn(3, 6, 5, 2, 2))
 
 
 @pytest.mark.parametrize("cheap", ["depthwise", "affine"])

@@ -10,7 +10,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-SOURCES = tuple(Path(__file__).with_name(f"{name}_kernel.c") for name in ("mix", "affine", "pointwise"))
+SOURCES = tuple(Path(__file__).with_name(f"{name}_kernel.c") for name in ("mix", "affine", "pointwise", "gate"))
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC")
 
 
@@ -26,7 +26,7 @@ def library() -> ctypes.CDLL | None:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 fresh = Path(scratch) / built.name
-                command = [os.environ.get("CC", "cc"), *FLAGS, "-o", str(fresh), *map(str, SOURCES)]
+                command = [os.environ.get("CC", "cc"), *FLAGS, "-o", str(fresh), *map(str, SOURCES), "-lm"]
                 subprocess.run(command, check=True, capture_output=True, text=True)
                 fresh.replace(built)  # another process may have been faster: then its file is replaced by an equal one
         return ctypes.CDLL(str(built))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vared.acceleration.affine_kernel import AffineLayer, usable
 from vared.acceleration.blocks import execute_in_blocks
+from vared.acceleration.gate_kernel import accelerated_gate
 from vared.acceleration.onednn import PackedConv
 from vared.execution import execute
 from vared.layers import DynamicConv2d, DynamicConv3d
@@ -28,7 +29,8 @@ def accelerated(layer: nn.Module, norm: nn.Module | None, relu: bool) -> nn.Modu
     """
     fast = AcceleratedConv3d.__new__(AcceleratedConv3d) if layer.is_3d else AcceleratedConv2d.__new__(AcceleratedConv2d)
     fast.__dict__.update(layer.__dict__)
-    fast._buffers = dict(layer._buffers)
+    fast._buffers, fast._modules = dict(layer._buffers), dict(layer._modules)
+    fast.gate = accelerated_gate(layer.gate)
     scale = torch.ones(layer.out_channels, dtype=torch.float64, device=layer.weight.device)
     shift = torch.zeros_like(scale)
     if norm is not None:

@@ -37,6 +37,8 @@ static inline __attribute__((always_inline)) void columns(int vectors, const flo
   }
   for (long w = 0; w < pixels; w += at_once) {
     if (w + at_once > pixels) w = pixels - at_once;
+    /* Pixels are read side by side, which the processor does not foresee. */
+    for (long c = at_once * inputs; c < 2 * at_once * inputs; c += LANES) __builtin_prefetch(x + w * inputs + c);
     sums(vectors, at_once, x + w * inputs, inputs, weight, step, to + w * row, row);
   }
 }
