@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help setup data repro test lint strip
+.PHONY: help setup data repro site test lint strip
 
 PROFILE ?= embedded
 PYTHON ?= python3
@@ -14,12 +14,14 @@ STAMP := $(VENV)/.installed
 export PATH := $(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 export DVC_NO_ANALYTICS := 1
+export NO_MKDOCS_2_WARNING := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
 	@echo "make repro                    rebuild every table and figure of the embedded profile"
 	@echo "make repro PROFILE=smoke      the same pipeline in a few minutes, in a throwaway copy"
 	@echo "make test                     unit tests, notebooks, smoke pipeline"
+	@echo "make site                     the report as web pages, from the committed results: site/index.html"
 	@echo "make setup | data | lint | strip"
 
 setup: $(STAMP)
@@ -39,6 +41,11 @@ data: setup
 
 repro: setup
 	@vared repro $(PROFILE)
+
+# Alone, without the stages before it: the results are committed.
+site: setup
+	@dvc repro --single-item site
+	echo "Open site/index.html; with a search box: python -m http.server --directory site"
 
 lint: setup
 	@ruff check .

@@ -48,6 +48,7 @@ def test_conda_users_get_the_same_pins():
 
 def test_everything_imported_by_the_package_is_a_declared_requirement():
     distribution_of = {"yaml": "pyyaml", "skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow"}
+    distribution_of["bs4"] = "beautifulsoup4"
     transitive = {"pillow": "matplotlib", "joblib": "scikit-learn", "scmrepo": "dvclive"}  # comes with
     declared = {canonicalize_name(requirement.name) for requirement in requirements()}
     pattern = re.compile(r"^\s*(?:import|from)\s+([A-Za-z_]\w*)", flags=re.MULTILINE)

@@ -101,7 +101,7 @@ def working_files(root: Path) -> list[str]:
         command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         listing = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
         return sorted(set(listing.split("\0")) - {""})
-    skipped = {".venv", "build", "scratch", "dvclive", "__pycache__", ".git"}
+    skipped = {".venv", "build", "site", "scratch", "dvclive", "__pycache__", ".git"}
     generated = {("data", name) for name in ("runs", "evaluations", "redundancy", "localizations")}
     generated |= {(".dvc", "cache"), (".dvc", "tmp")}
     names = []
