@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser):
     parser.addoption("--hazards", type=Path, help="write the table of hazards here (with -m hazard, on all tests)")
-    parser.addoption("--soak", type=int, default=4, help="trainings that are killed until they are through (default: 4)")
+    parser.addoption("--soak", type=int, default=4, help="trainings to kill again and again (default: 4)")
 
 
 def pytest_configure(config):

@@ -69,8 +69,8 @@ def page(rows) -> str:
     survived, tried = (sum(row[column] for row in rows) for column in (4, 3))
     text = [
         "# Bad days: what was tried, and what survived it", "",
-        "Written by the tests themselves: `pytest -m hazard --hazards results/reliability.csv --soak 500 tests`. Hazards "
-        "and bars are those that video projects are known to trip over; what an open one needs stands beside it.", "",
+        "Written by the tests themselves: `pytest -m hazard --hazards results/reliability.csv --soak 100 tests`. The "
+        "hazards are those that video projects are known to trip over; what an open one needs stands beside it.", "",
         f"{survived} of {tried} cases survived, {len(rows)} hazards, {sum(bool(row[5]) for row in rows)} with an open "
         f"part. Made on: {hardware()}.",
     ]  # fmt: skip

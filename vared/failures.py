@@ -50,10 +50,16 @@ def exit_status(error: BaseException) -> int | None:
 
 
 def no_room(error: BaseException) -> bool:
-    """Whether a write failed because disk, quota or file size ran out; safetensors says so in its text alone."""
-    if isinstance(error, OSError):
-        return error.errno in _NO_ROOM
-    return any(f"(os error {number})" in str(error) for number in _NO_ROOM)
+    """Whether a write failed because disk, quota or file size ran out.
+
+    safetensors says so in its text alone, and torch raises another error while it handles the one of the system.
+    """
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return True
+    if any(f"(os error {number})" in str(error) for number in _NO_ROOM):
+        return True
+    before = error.__cause__ or error.__context__
+    return before is not None and no_room(before)
 
 
 def out_of_memory(error: BaseException) -> bool:

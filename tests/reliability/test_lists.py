@@ -1,4 +1,4 @@
-"""Lists of videos: everything that is wrong with one at once and in time, nothing outside the data folder, no archive."""
+"""Lists of videos: all that is wrong with one at once and in time, nothing outside the data folder, no archive."""
 
 import csv
 import time
@@ -22,6 +22,7 @@ def test_a_long_list_of_bad_rows_is_read_in_time(tmp_path, record_property):
         (tmp_path / f"{number}.mp4").touch()
     kinds = ["{0}.mp4,run", "gone {0}.mp4,run", "{0}.mp4,", "../{0}.mp4,run", "too,many,{0}", "sub/{0}.mp4,run"]
     rows = [kinds[number % 6].format(number // 6) for number in range(ROWS)]
+    rows[0] = "0.mp4,sit"  # a second class
     (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
     start = time.process_time()
     layout = read_layout(tmp_path / "list.csv")
@@ -70,7 +71,7 @@ def test_impossible_names_are_missing_files(tmp_path, name):
     assert cli.main(["check", str(tmp_path / "list.csv"), "--workers", "0"]) == 2
 
 
-@pytest.mark.hazard("lists", "another number of classes than the weights have", "both numbers named, nothing overwritten")
+@pytest.mark.hazard("lists", "another number of classes than the weights have", "both numbers named, nothing changed")
 def test_a_head_for_other_classes_is_refused_with_both_numbers(tmp_path):
     save_file(torch.nn.Linear(4, 12).state_dict(), tmp_path / "twelve.safetensors")
     five = torch.nn.Linear(4, 5)
