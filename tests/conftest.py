@@ -23,7 +23,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if config.option.hazards and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(HazardTable(config.option.hazards))
+        config.pluginmanager.register(HazardTable(config))
 
 
 def pytest_collection_modifyitems(items):

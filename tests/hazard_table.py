@@ -1,4 +1,4 @@
-"""The table of hazards, written by the tests that try them: `pytest -m hazard --hazards results/reliability.csv`.
+"""The table of hazards, written by the tests that try them: `pytest -m hazard --hazards results/reliability.csv tests`.
 
 A test carries `@pytest.mark.hazard(SECTION, HAZARD, BAR)`. It counts as one case, or as many as it says with the
 fixture `record_property` ("tried", "survived"). Tests of one hazard are one row. A test that is expected to fail is an
@@ -6,6 +6,7 @@ open hazard: tried, not survived. Only a run of all hazard tests writes the tabl
 """
 
 import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -16,17 +17,17 @@ SECTIONS = ("videos", "lists", "checkpoints", "processes", "numerics", "security
 
 
 class HazardTable:
-    """Collects what hazard tests report; on several processes, from the reports that reach the first."""
+    """A plug-in of pytest that collects what hazard tests report, and writes the table at the end."""
 
-    def __init__(self, path: Path):
-        self.path, self.left_out, self.rows = path, [], {}
+    def __init__(self, config):
+        self.config, self.left_out, self.rows, self.written = config, [], {}, False
 
     def pytest_deselected(self, items) -> None:
         self.left_out += [item.nodeid for item in items if item.get_closest_marker("hazard")]
 
     def pytest_runtest_logreport(self, report) -> None:
         said = dict(report.user_properties)
-        if "hazard" not in said or not (report.when == "call" or report.failed or report.skipped):
+        if "hazard" not in said or (report.when != "call" and report.passed):
             return
         row = self.rows.setdefault(tuple(said["hazard"]), {"tried": 0, "survived": 0, "open": "", "tests": {}})
         row["tests"][report.nodeid.partition("[")[0]] = None
@@ -36,41 +37,44 @@ class HazardTable:
             return
         tried = said.get("tried", 1)
         row["tried"] += tried
-        row["survived"] += said.get("survived", tried) if report.passed or "survived" in said else 0
+        row["survived"] += said.get("survived", tried if report.passed else 0)
 
     def pytest_sessionfinish(self, session, exitstatus) -> None:
-        whole = [Path(argument).resolve() for argument in session.config.args] == [TESTS]
-        ran = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not session.shouldfail
-        self.written = whole and ran and not self.left_out and bool(self.rows)
-        if self.written:
-            self._write()
+        option = self.config.option
+        asked = [Path(argument).resolve() for argument in self.config.args] == [TESTS]
+        whole = asked and option.markexpr == "hazard" and not option.keyword and not self.left_out
+        ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if whole and ended and self.rows and not (session.shouldfail or session.shouldstop):
+            self._write(option.hazards, option.soak)
 
     def pytest_terminal_summary(self, terminalreporter) -> None:
-        done = f"{len(self.rows)} hazards written to {self.path}" if self.written else "No table of hazards is written"
-        terminalreporter.write_line(done + ("" if self.written else ": only a run of all hazard tests makes one"))
+        if self.written:
+            terminalreporter.write_line(f"{len(self.rows)} hazards written to {self.config.option.hazards}")
+        else:
+            terminalreporter.write_line("No table of hazards is written: only `-m hazard` on all tests makes one.")
 
-    def _write(self) -> None:
+    def _write(self, path: Path, soak: int) -> None:
         from vared.scratch import write_text
 
         order = sorted(self.rows.items(), key=lambda pair: SECTIONS.index(pair[0][0]))
-        found = [
-            (*key, row["tried"], row["survived"], row["open"], " ".join(row["tests"])) for key, row in order
-        ]  # fmt: skip
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *found])
-        write_text(self.path.with_suffix(".md"), page(found))
+        found = [(*key, row["tried"], row["survived"], row["open"], " ".join(row["tests"])) for key, row in order]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *found])
+        write_text(path, text.getvalue())
+        write_text(path.with_suffix(".md"), page(found, soak))
+        self.written = True
 
 
-def page(rows) -> str:
+def page(rows: list[tuple], soak: int) -> str:
     """The table as Markdown, a section each."""
     from vared.experiments import hardware
 
     survived, tried = (sum(row[column] for row in rows) for column in (4, 3))
+    command = f"pytest -m hazard --hazards results/reliability.csv --soak {soak} tests"
     text = [
         "# Bad days: what was tried, and what survived it", "",
-        "Written by the tests themselves: `pytest -m hazard --hazards results/reliability.csv --soak 100 tests`. The "
-        "hazards are those that video projects are known to trip over; what an open one needs stands beside it.", "",
+        f"Written by the tests themselves: `{command}`. The hazards are those that video projects are known to trip "
+        "over; what an open one needs stands beside it.", "",
         f"{survived} of {tried} cases survived, {len(rows)} hazards, {sum(bool(row[5]) for row in rows)} with an open "
         f"part. Made on: {hardware()}.",
     ]  # fmt: skip
@@ -86,7 +90,7 @@ def page(rows) -> str:
 
 
 def mark_reports(items) -> None:
-    """Give every hazard test its marker as a property, so that its report carries it to the first process."""
+    """Give every hazard test its marker as a property, so that its report carries it, also from another process."""
     for item in items:
         if marker := item.get_closest_marker("hazard"):
             section, hazard, bar = marker.args

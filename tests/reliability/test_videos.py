@@ -103,7 +103,8 @@ def test_a_title_in_another_encoding_is_named_by_a_check_and_by_predict(tmp_path
     bad = with_foreign_text(tmp_path / "a" / "old.mkv")
     good = write_video(tmp_path / "b" / "new.mp4")
     found = check(tmp_path, 8, 2)
-    assert any(p.name == "a/old.mkv" and "not UTF-8" in p.reason for p in found.problems) and "b/new.mp4" in found.probes
+    assert any(problem.name == "a/old.mkv" and "not UTF-8" in problem.reason for problem in found.problems)
+    assert list(found.probes) == ["b/new.mp4"]
     assert cli.main(["predict", str(bad), str(good)]) == 1
     said = capsys.readouterr()
     assert "old.mkv: a text in its header is not UTF-8" in said.err and "new.mp4" in said.out

@@ -23,7 +23,7 @@ from vared.tasks import recognition
 from vared.training import fit
 
 TIMED_UPDATES = 5  # after a first one that warms up
-SAVED_EVERY = stopping.Interval(600)  # seconds; and when asked to stop
+SAVED_EVERY = stopping.Interval(60)  # seconds; and when asked to stop
 
 
 class FirstUpdates:

@@ -45,8 +45,9 @@ def write_results_page(root: Path, profile: str) -> Path:
     floors = pd.read_csv(folder / "floors.csv")
     runs = pd.read_csv(folder / "runs.csv")
     fairness = floor_reporting.fairness(runs, floors, summary["classes"], floor_reporting.NETWORKS)
-    shown = ("vared/weights/README.md", "results/notebooks/explore.ipynb", "results/reliability")
-    card, explored, hazards = (os.path.relpath(root / path, folder) for path in shown)
+    card, explored = (
+        os.path.relpath(root / path, folder) for path in ("vared/weights/README.md", "results/notebooks/explore.ipynb")
+    )
     text = f"""# Results of the profile `{summary["profile"]}`
 
 Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
@@ -56,8 +57,6 @@ Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
 {_links(folder, folder, OF_PROFILE)}
 {_links(root / "results", folder, SHARED + APART)}
 | Claims of the thesis, with verdicts | [claims.md](claims.md) | [claims.csv](claims.csv) | `vared claims {profile}` |
-| Bad days: what was tried and what survived it | [reliability.md]({hazards}.md) | [reliability.csv]({hazards}.csv) | \
-`pytest -m hazard --hazards results/reliability.csv tests` |
 
 The method on one clip, equations 3.1 to 3.6 with pictures: [00_method.ipynb](notebooks/00_method.ipynb).
 A network with its weights ([model card]({card})) on a clip of your choice: [explore.ipynb]({explored}).
