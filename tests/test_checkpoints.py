@@ -68,6 +68,7 @@ def test_a_save_that_fails_halfway_keeps_the_previous_state(tmp_path, monkeypatc
     assert load_state(tmp_path).state == {"epoch": 1}
 
 
+@pytest.mark.hazard("checkpoints", "damaged state", "the one before is taken, and it is said")
 @pytest.mark.parametrize("damaged", ["model.safetensors", "optimizer.pt", "state.json"])
 @pytest.mark.parametrize("how", ["cut", "gone", "noise"])
 def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path, caplog, damaged, how):
@@ -96,10 +97,12 @@ def keep_saving(folder, written) -> None:
         written.value = updates
 
 
+@pytest.mark.hazard("checkpoints", "SIGKILL while saving", "50 kills, 0 unreadable")
 @pytest.mark.slow
-def test_kills_at_random_moments_leave_a_readable_newest_state(tmp_path):
+def test_kills_at_random_moments_leave_a_readable_newest_state(tmp_path, record_property):
+    record_property("tried", 50)
     processes = multiprocessing.get_context("fork")
-    for attempt, delay in enumerate(torch.rand(20, generator=torch.Generator().manual_seed(3)).tolist()):
+    for attempt, delay in enumerate(torch.rand(50, generator=torch.Generator().manual_seed(3)).tolist()):
         folder, written = tmp_path / str(attempt), processes.Value("q", 0, lock=False)
         child = processes.Process(target=keep_saving, args=(folder, written), daemon=True)
         child.start()

@@ -33,6 +33,7 @@ def test_two_runs_give_the_same_bytes_and_parameters_arrive(tmp_path):
     assert [path.name for path in targets[0].parent.iterdir()] == ["a.ipynb"]
 
 
+@pytest.mark.hazard("pipeline", "notebook that fails", "exit 1, .partial kept, no final file")
 @pytest.mark.slow
 def test_a_failing_notebook_leaves_only_its_partial_copy(tmp_path, capfd):
     source, target = make(tmp_path / "a.ipynb", "1 / 0"), tmp_path / "out" / "a.ipynb"
@@ -42,6 +43,7 @@ def test_a_failing_notebook_leaves_only_its_partial_copy(tmp_path, capfd):
     assert "a.ipynb failed" in capfd.readouterr().err
 
 
+@pytest.mark.hazard("security", "parameters not declared, or of another type", "refused")
 @pytest.mark.parametrize(
     "parameters", [{"other": 1}, {"profile = 1\nimport os": "x"}, {"write": "yes"}, {"profile": 3}]
 )

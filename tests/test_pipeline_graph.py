@@ -20,11 +20,12 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMETERS = yaml.safe_load((ROOT / "params.yaml").read_text())
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-# Imported by training or evaluation, but without influence on a number: containers, names, files, console.
+# Imported by training or evaluation, but without influence on a number: containers, names, files, console, signals.
 HARMLESS = {
     "vared/__init__.py", "vared/baselines/__init__.py", "vared/checkpoints.py", "vared/data/__init__.py",
-    "vared/history.py", "vared/run_words.py", "vared/runs.py", "vared/scratch.py",
-    "vared/specialized.py", "vared/tasks/__init__.py", "vared/torchvision_operators.py",
+    "vared/failures.py", "vared/history.py", "vared/run_words.py", "vared/runs.py", "vared/scratch.py",
+    "vared/specialized.py", "vared/stopping.py", "vared/tasks/__init__.py", "vared/torch_version.py",
+    "vared/torchvision_operators.py",
 }  # fmt: skip
 
 

@@ -147,6 +147,7 @@ def test_code_of_other_networks_changes_only_their_runs(project):
     assert [a != b for a, b in zip(first, fingerprints(), strict=True)] == [False, True, True, True]
 
 
+@pytest.mark.hazard("pipeline", "stale or mixed-up results", "another folder for every change, also of profile")
 def test_the_fingerprint_follows_everything_that_changes_weights(project):
     def plan(profile="small", word="s2_8f_seed0", **changed):
         return runs.plan_run(project, profile, word, {**NUMBERS, **changed})

@@ -18,6 +18,7 @@ def _compute(folder):
     compute_once(folder, _slow, {})
 
 
+@pytest.mark.hazard("pipeline", "two trainings of one run at once", "1 training, 2 successes")
 def test_two_processes_that_want_one_result_compute_it_once(tmp_path):
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_compute, args=(tmp_path / "run",)) for _ in range(3)]

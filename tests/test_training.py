@@ -53,6 +53,7 @@ def test_phase_one_has_no_gradient_of_the_efficiency_loss(tmp_path):
     assert digest(tmp_path / "none" / "weights.safetensors") != digest(tmp_path / "much" / "weights.safetensors")
 
 
+@pytest.mark.hazard("numerics", "same seed", "same weights, to the last bit")
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
     digests = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
@@ -94,6 +95,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     assert len(clips.fetched) - fetched <= 16 + 1  # recalibration, and one clip for its shape
 
 
+@pytest.mark.hazard("checkpoints", "state of another run", "refused, with what differs")
 def test_a_directory_of_another_recipe_is_refused(tmp_path):
     fit(static_network(), Clips(), short_recipe(), directory=tmp_path, progress=False)
     with pytest.raises(ValueError, match="another recipe"):
@@ -104,6 +106,7 @@ def test_a_directory_of_another_recipe_is_refused(tmp_path):
         fit(dynamic_network(), Clips(), short_recipe(), directory=tmp_path, progress=False)
 
 
+@pytest.mark.hazard("numerics", "numerics of the wrapper", "bit-equal to a bare loop")
 @pytest.mark.parametrize("gradient_norm", [None, 0.5])
 def test_training_equals_a_bare_loop_bit_for_bit(tmp_path, gradient_norm):
     recipe = short_recipe(
@@ -287,6 +290,7 @@ assert torch.equal(everyone[0], everyone[1]), "the replicas differ"
 """
 
 
+@pytest.mark.hazard("processes", "rates and replicas under torchrun", "rates of one process, replicas bit-equal")
 @pytest.mark.slow
 def test_two_processes_keep_equal_replicas_and_the_same_rates(tmp_path):
     script = tmp_path / "two.py"

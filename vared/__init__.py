@@ -16,6 +16,10 @@ Names are loaded on first use, so that reading results does not import torch.
 
 from importlib import import_module
 
+from vared.torch_version import require_torch
+
+require_torch()
+
 __version__ = "0.1.0"
 
 _HOME = {

@@ -18,14 +18,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vared import failures, stopping
+
 logger = logging.getLogger(__name__)
 KEPT_STATES = 2
 
 
-def write_atomically(path: Path | str, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path | str, write: Callable[[Path], None], needed: int | None = None) -> None:
     """Call `write` with a temporary name beside `path`, flush what it wrote (a file or a folder), rename it to `path`.
 
-    When `write` raises, `path` is as before and nothing else is left.
+    When `write` raises, `path` is as before and nothing else is left. Raises DiskFull where there is no room, with the
+    bytes `needed` if they are known.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,15 +38,17 @@ def write_atomically(path: Path | str, write: Callable[[Path], None]) -> None:
         for part in [*temporary.glob("*"), temporary]:
             _flush(part)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         _remove(temporary)
+        if failures.no_room(error):
+            raise failures.DiskFull.of(path, needed) from error
         raise
     _flush(path.parent)
 
 
 def save_weights(model: nn.Module, path: Path | str) -> None:
     """Write parameters and buffers of `model` to a safetensors file, whole or not at all."""
-    write_atomically(path, lambda temporary: save_file(_plain(model), temporary))
+    write_atomically(path, lambda temporary: save_file(_plain(model), temporary), _bytes(model.state_dict()))
 
 
 def load_weights(model: nn.Module, path: Path | str) -> nn.Module:
@@ -84,22 +89,27 @@ class TrainingState:
 
 
 def save_state(folder: Path | str, updates: int, state: dict, model: nn.Module, optimizer: dict) -> None:
-    """Save a training state under `folder` and remove all but the newest two. `state` must be JSON."""
+    """Save a training state under `folder` and remove all but the newest two. `state` must be JSON.
+
+    Raises DiskFull where there is no room, and Terminated, with the state saved, when the process was asked to stop.
+    """
     folder = Path(folder)
 
     def write(temporary: Path) -> None:
         temporary.mkdir()
         save_file(_plain(model), temporary / "model.safetensors")
-        torch.save(optimizer, temporary / "optimizer.pt")
+        with open(temporary / "optimizer.pt", "wb") as file:  # given a name, torch hides why a write failed
+            torch.save(optimizer, file)
         (temporary / "state.json").write_text(json.dumps(state))
 
     # Ten digits keep the order of names the order of updates. What a killed save left behind goes first.
     target = folder / f"{updates:010d}"
     for leftover in [target, *folder.glob(".*.partial")]:
         _remove(leftover)
-    write_atomically(target, write)
+    write_atomically(target, write, _bytes(model.state_dict()) + _bytes(optimizer))
     for old in _state_folders(folder)[KEPT_STATES:]:
         _remove(old)
+    stopping.leave_if_asked()
 
 
 def load_state(folder: Path | str) -> TrainingState | None:
@@ -152,6 +162,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _plain(model: nn.Module) -> dict[str, Tensor]:
     # safetensors refuses strided tensors, such as channels-last weights.
     return {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+
+
+def _bytes(part: object) -> int:
+    """Bytes of all tensors within nested dictionaries and lists."""
+    if isinstance(part, Tensor):
+        return part.nbytes
+    parts = part.values() if isinstance(part, dict) else part if isinstance(part, (list, tuple)) else ()
+    return sum(map(_bytes, parts))
 
 
 def _flush(path: Path) -> None:

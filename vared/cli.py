@@ -1,10 +1,11 @@
 """The command line: `vared VERB ...`, one verb a pipeline stage. Finds the project, reads params.yaml; thin otherwise.
 
-Exit status: 0 done, 1 a run, notebook or video failed, 2 bad input (named in the message).
+Exit statuses: vared/failures.py, and `vared --help`.
 """
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -14,25 +15,34 @@ import yaml
 from vared import cost_curve_verb, export_verb, pipeline, predict_verb, ready_verbs, reproduction, runs, scratch
 from vared.analysis import verbs as analysis_verbs
 from vared.benchmarks import command as benchmarks
+from vared.failures import OK, STATUSES, exit_status
 from vared.localization import verbs as localization_verbs
 from vared.own_data import verbs as own_data_verbs
 from vared.segmentation import verbs as segmentation_verbs
+from vared.stopping import on_sigterm
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; returns the exit status. Raises Terminated, which is SystemExit(143), on SIGTERM."""
     options = parser().parse_args(arguments)
     try:
-        root = project_root() if options.needs_project(options) else Path.cwd()  # your own videos need no clone
-        return options.command(root, options) or 0
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
+        with on_sigterm():
+            root = project_root() if options.needs_project(options) else Path.cwd()  # your own videos need no clone
+            return options.command(root, options) or OK
+    except Exception as error:
+        status = exit_status(error)
+        if status is None:
+            raise
         print(f"vared: {error}", file=sys.stderr)
-        return 2
+        return status
 
 
 def parser() -> argparse.ArgumentParser:
     """All verbs with their arguments."""
-    top = argparse.ArgumentParser(prog="vared", description="Train, evaluate and report VA-RED² networks.")
+    statuses = "; ".join(f"{status} {meaning}" for status, meaning in STATUSES.items())
+    top = argparse.ArgumentParser(
+        prog="vared", description="Train, evaluate and report VA-RED² networks.", epilog=f"Exit status: {statuses}."
+    )
     verbs = top.add_subparsers(required=True, metavar="VERB")
 
     def verb(name: str, command, summary: str, *words: str) -> argparse.ArgumentParser:
@@ -219,6 +229,8 @@ def notebook_command(root: Path, options: argparse.Namespace) -> int:
         return 1 if dirty else 0
     if not options.name:
         raise ValueError("vared notebook run takes the name of a notebook and, for most, a profile.")
+    if not re.fullmatch(r"\w+", options.name):
+        raise ValueError(f"{options.name!r} is no name of a notebook: give it without folder and ending.")
     source, parameters, folder = sources / f"{options.name}.ipynb", {"write": True}, root / "results"
     if options.profile:
         profile_numbers(root, options.profile)

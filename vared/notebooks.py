@@ -31,8 +31,12 @@ def run(source: Path, target: Path, parameters: dict[str, object], *, directory:
 
     After a failure the copy, with the traceback in it, is left beside `target` as *.partial.ipynb and an earlier
     `target` stays as it was. Raises FileNotFoundError without `source`, ValueError for a parameter that the notebook
-    does not declare or whose type differs from the declared one.
+    does not declare or whose type differs from the declared one, and for braces in a path, which papermill would
+    evaluate.
     """
+    for path in (source, target, directory):
+        if set("{}") & set(str(path)):
+            raise ValueError(f"Notebooks cannot be run in a folder with braces in its name: {path}")
     check_parameters(read_source(source), parameters, source.name)
     papermill = import_papermill()
     partial = target.with_name(f"{target.stem}.partial.ipynb")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # Nothing slow (torch, pandas) at the top: publishing a finished run takes a fraction of a second.
-from vared import ahead, scratch
+from vared import ahead, scratch, stopping
+from vared.failures import explaining_memory
 from vared.run_words import require_plain
 from vared.runs import RunPlan, code_identity, fingerprint, in_order
 
@@ -41,7 +42,10 @@ def trained(root: Path, plan: RunPlan) -> Path:
         from vared import experiments
 
         start = trained(root, plan.start) / "phase1.safetensors" if plan.start else None
-        experiments.train(root, plan, target, start)
+        size = plan.numbers["model"]["crop_size"]
+        clip = (3, plan.run.frames, size, size)
+        with explaining_memory(plan.numbers["training"]["batch_size"], clip), stopping.saving_first():
+            experiments.train(root, plan, target, start)
 
     record = {"profile": plan.profile, "run": plan.run.word}
     return scratch.compute_once(folder, work, record, leader=_is_leader())

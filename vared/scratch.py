@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from vared import failures
+
 DONE = "done.json"
 
 
@@ -44,20 +46,32 @@ def publish(folder: Path, names: Sequence[str], target: Path) -> None:
     """Copy the files `names` of a finished `folder` to `target`, each whole or not at all."""
     target.mkdir(parents=True, exist_ok=True)
     for name in names:
-        temporary = target / f".{name}.partial"
-        shutil.copyfile(folder / name, temporary)
-        os.replace(temporary, target / name)
+        source, temporary = folder / name, target / f".{name}.partial"
+        with _replacing(temporary, target / name, source.stat().st_size):
+            shutil.copyfile(source, temporary)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` so that no reader ever sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(temporary, "w", encoding="utf-8") as stream:
-        stream.write(text)
+    temporary, content = path.with_name(f".{path.name}.{os.getpid()}.partial"), text.encode("utf-8")
+    with _replacing(temporary, path, len(content)), open(temporary, "wb") as stream:
+        stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(temporary, path)
+
+
+@contextmanager
+def _replacing(temporary: Path, path: Path, size: int) -> Iterator[None]:
+    """Put `temporary` at `path` when its `size` bytes are written, else remove it. Raises DiskFull for want of room."""
+    try:
+        yield
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if failures.no_room(error):
+            raise failures.DiskFull.of(path, size) from error
+        raise
 
 
 @contextmanager

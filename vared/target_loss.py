@@ -110,7 +110,7 @@ class _SecondPhase(Recipe):
 
 def finetune_to_target(
     network: nn.Module, train_set: Dataset, recipe: Recipe, *, share: float, directory: Path | str,
-    weight: float = TARGET_WEIGHT, workers: int = 0, progress: bool = True,
+    weight: float = TARGET_WEIGHT, workers: int = 0, checkpoint_seconds: float = 600.0, progress: bool = True,
 ) -> FitResult:  # fmt: skip
     """Phase 2 of `recipe` with the target loss, so that `network`, trained by phase 1, costs `share` of the plain one.
 
@@ -124,4 +124,7 @@ def finetune_to_target(
     settings = dataclasses.asdict(recipe) | {"epochs": 0, "warmup_epochs": 0, "efficiency_weight": 0.0}
     second = _SecondPhase(**settings, first_epoch=recipe.epochs, target_share=share, target_weight=weight)
     task = _TowardsTarget(network, loss, weight)
-    return fit(network, train_set, second, directory=directory, task=task, workers=workers, progress=progress)
+    return fit(
+        network, train_set, second, directory=directory, task=task, workers=workers,
+        checkpoint_seconds=checkpoint_seconds, progress=progress,
+    )  # fmt: skip

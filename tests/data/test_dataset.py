@@ -56,6 +56,7 @@ def test_a_training_item(videos):
     assert np.diff(frame_numbers(item["clip"])).tolist() == [1] * 7
 
 
+@pytest.mark.hazard("checkpoints", "order and augmentation", "from seed, epoch and sample id alone, any workers")
 def test_items_depend_on_seed_epoch_and_index_alone(videos):
     dataset = training_set(videos)
     alone = items(dataset)

@@ -69,6 +69,7 @@ def test_labels_are_positions_in_the_class_list(root):
     assert load_kinetics(root, "val", ["petting cat"]).records[0].label == 0
 
 
+@pytest.mark.hazard("lists", "bad rows of a list", "all at once, with line and reason")
 def test_all_bad_rows_are_reported_at_once_with_their_numbers(root):
     write(
         root,
@@ -112,6 +113,7 @@ def test_path_label_lists_are_parsed_from_the_right(root, separator):
     assert videos.classes == ("0", "1", "2")
 
 
+@pytest.mark.hazard("lists", "row without a label", "never a default label")
 def test_a_path_list_never_gets_a_default_label(root):
     write(
         root,
@@ -130,6 +132,7 @@ def test_a_path_list_never_gets_a_default_label(root):
     ]  # fmt: skip
 
 
+@pytest.mark.hazard("lists", "rows that lead out of the data folder", "5/5 forms refused unless allowed")
 def test_paths_outside_the_root_are_refused(root, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "secret.mp4"
     outside.touch()
@@ -183,6 +186,7 @@ def test_class_names_of_different_releases_match():
         labels_by_name(["petting cat", "petting_cat"])
 
 
+@pytest.mark.hazard("lists", "100,000 good rows", "read in < 10 s")
 def test_a_long_list_is_read_quickly(root):
     (root / "val" / "x.mp4").touch()
     write(root, *["val/x.mp4 0"] * 100_000)

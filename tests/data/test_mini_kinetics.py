@@ -193,6 +193,7 @@ def test_its_videos_decode(root):
     assert frames.shape == (2, 48, 64, 3) and [index_of(frame) for frame in frames] == [0, 11]
 
 
+@pytest.mark.hazard("lists", "100,000 good rows", "read in < 10 s")
 def test_a_long_list_is_read_quickly(root):
     rows = [f"images/val/{MINI[i % 200]}/{i:011d}_000000_000010 300 {i % 200}" for i in range(100_000)]
     write(root, "mini_val_videofolder.txt", *video_folders(), *rows)

@@ -118,6 +118,7 @@ def test_its_videos_decode(root):
     assert frames.shape == (2, 48, 64, 3) and [index_of(frame) for frame in frames] == [0, 11]
 
 
+@pytest.mark.hazard("lists", "100,000 good rows", "read in < 10 s")
 def test_a_long_list_is_read_quickly(root):
     rows = [f"{NAMES[i % 300]}/v{i}.mp4,{NAMES[i % 300]},3,0" for i in range(100_000)]
     write(root, "trainingSet.csv", "praying/yt-5of6ffo6-Bw_205.mp4,praying,3,0", *rows)

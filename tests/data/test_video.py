@@ -25,6 +25,7 @@ def test_the_lists_of_names_are_complete(good_files, bad_files):
     assert {name.replace(";", ",") for name in BAD} == set(bad_files)
 
 
+@pytest.mark.hazard("videos", "forms, sizes and rates of good files", "every frame, the last one too, in order")
 @pytest.mark.parametrize("name", GOOD)
 def test_every_frame_is_counted_and_read_in_order(good_files, name):
     path, frames, height, width = good_files[name]
@@ -43,6 +44,7 @@ def test_chosen_frames_are_those_of_the_whole_video(good_files, name):
     np.testing.assert_array_equal(read_frames(path, wanted), read_frames(path)[wanted])
 
 
+@pytest.mark.hazard("videos", "rotated files", "upright, mean difference <= 2/255")
 @pytest.mark.parametrize(("clockwise", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
 def test_rotation_is_applied(good_files, clockwise, corner):
     image = read_frames(good_files[f"rotated {clockwise}"][0], [0])[0].mean(axis=-1)
@@ -57,6 +59,7 @@ def test_colours_come_out_as_red_green_blue(good_files):
     assert np.abs(image[30:, 40:].astype(int) - brightness(3)).max() <= 6
 
 
+@pytest.mark.hazard("videos", "corrupt or truncated file", "named with its reason, never read in part")
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_named_with_its_reason(bad_files, name):
     path, words = bad_files[name.replace(";", ",")]

@@ -33,13 +33,15 @@ def write_video(
     return encode(path, images, codec=codec, pixels=pixels, pts=pts, faststart=faststart)
 
 
-def encode(path, images, *, codec="libx264", pixels="yuv420p", pts=None, faststart=False):
+def encode(path, images, *, codec="libx264", pixels="yuv420p", pts=None, faststart=False, title=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     muxer = {"movflags": "faststart"} if faststart else {}
     with av.open(str(path), "w", options=muxer) as container:
         stream = container.add_stream(codec, rate=25, options={"threads": "1", "crf": "10"})
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt, stream.bit_rate = pixels, 4_000_000
+        if title is not None:
+            container.metadata["title"] = title
         for index, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = index if pts is None else pts[index]

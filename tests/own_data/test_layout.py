@@ -55,6 +55,7 @@ def test_a_list_in_any_order_of_columns(tmp_path, delimiter):
     assert [entry.line for entry in layout.entries] == [2, 3]
 
 
+@pytest.mark.hazard("lists", "bad rows of a list", "all at once, with line and reason")
 def test_every_bad_row_of_a_list_is_named_with_its_line(tmp_path):
     files(tmp_path, "1.mp4", "2.mp4", "3.mp4", unicodedata.normalize("NFD", "é.mp4"))
     (tmp_path / "list.csv").write_text(

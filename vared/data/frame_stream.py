@@ -6,6 +6,7 @@ and so stays as it is.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from vared.data.sampling import ClipSampling, clip_indices
-from vared.data.video import _decoded_frames, _to_rgb
+from vared.data.video import VideoError, _decoded_frames, _to_rgb
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,18 @@ def stream_frames(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
     Raises VideoError at the first sign of damage, or at the end when the file was cut short.
     """
     converter = VideoReformatter()
-    for frame in _decoded_frames(path):
-        yield float("nan") if frame.time is None else frame.time, _to_rgb(frame, converter)
+    with naming_foreign_text(path):
+        for frame in _decoded_frames(path):
+            yield float("nan") if frame.time is None else frame.time, _to_rgb(frame, converter)
+
+
+@contextmanager
+def naming_foreign_text(path: str | Path) -> Iterator[None]:
+    """Within it, a title or other text of the file in another encoding, which PyAV trips over, is a VideoError."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise VideoError.of(path, f"a text in its header is not UTF-8 ({error.object!r}); write it anew") from error
 
 
 def sliding_windows(frames: Iterable[tuple[float, Tensor]], sampling: ClipSampling, step: int) -> Iterator[Window]:

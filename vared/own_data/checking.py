@@ -66,7 +66,7 @@ class Checked:
 
 def check(
     data: Path | str, frames: int, stride: int | None = None, *, root: Path | str | None = None, seed: int = 0,
-    workers: int = 0,
+    workers: int = 0, allow_outside: bool = False,
 ) -> Checked:  # fmt: skip
     """Read the layout at `data`, split it, and look at every file, in `workers` processes with a progress bar.
 
@@ -75,7 +75,7 @@ def check(
 
     Raises only where there is nothing to look at (`read_layout`); everything else is a problem of the result.
     """
-    layout = read_layout(data, root)
+    layout = read_layout(data, root, allow_outside=allow_outside)
     entries, split_by = split(layout, seed)
     check_parts(layout, entries)
     widest = (frames - 1) * (stride or STRIDES[0]) + 1

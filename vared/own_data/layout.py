@@ -4,17 +4,20 @@
     DATA/PART/CLASS/**/VIDEO             PART is train, val or test (also training, validation, valid, dev, testing)
     DATA.csv                             a header with path, label and, if you like, split, in any order
 
-Paths of a CSV are relative to its folder, or to `root`. Everything that is not understood becomes a problem with its
-line or file, all of them in one go; what only the files themselves tell is found by vared/own_data/checking.py.
+Paths of a CSV are relative to its folder, or to `root`, and may not lead out of it unless that is allowed. Everything
+that is not understood becomes a problem with its line or file, all of them in one go; what only the files themselves
+tell is found by vared/own_data/checking.py.
 """
 
 import csv
+import os
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vared.data.class_names import normalise_class
 from vared.data.kinetics import VIDEO_EXTENSIONS
+from vared.own_data.paths import forget_folders, leads_out, why_missing
 
 EXTENSIONS = (*VIDEO_EXTENSIONS, ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".3gp", ".ts", ".gif")
 PARTS = {
@@ -68,9 +71,10 @@ class Layout:
         self.problems.append(Problem(severity, reason, name, line))
 
 
-def read_layout(data: Path | str, root: Path | str | None = None) -> Layout:
+def read_layout(data: Path | str, root: Path | str | None = None, *, allow_outside: bool = False) -> Layout:
     """The videos that `data` (a folder or a CSV) lists, with all problems of the listing.
 
+    Files of a CSV that lie outside its root (by an absolute path, `..`, a link) are a problem unless `allow_outside`.
     Raises FileNotFoundError when there is nothing at `data`, ValueError when it is a file but no CSV.
     """
     data = Path(data)
@@ -81,7 +85,7 @@ def read_layout(data: Path | str, root: Path | str | None = None) -> Layout:
     elif data.suffix.lower() not in (".csv", ".tsv", ".txt"):
         raise ValueError(f"{data} is neither a folder nor a CSV. A CSV has the columns path, label and perhaps split.")
     else:
-        layout = _read_csv(data, Path(root) if root else data.parent)
+        layout = _read_csv(data, Path(root) if root else data.parent, allow_outside)
     if not layout.entries and not layout.problems:
         layout.complain(ERROR, f"no video found; endings known are {' '.join(EXTENSIONS)}")
     _check_labels(layout)
@@ -135,7 +139,7 @@ def _hidden(path: Path, below: Path) -> bool:
     )
 
 
-def _read_csv(data: Path, root: Path) -> Layout:
+def _read_csv(data: Path, root: Path, allow_outside: bool) -> Layout:
     layout = Layout(data, "CSV")
     try:
         text = data.read_text(encoding="utf-8-sig")
@@ -150,10 +154,12 @@ def _read_csv(data: Path, root: Path) -> Layout:
         found = ", ".join(columns) or "nothing"
         layout.complain(ERROR, f"the header must be path, label and perhaps split, in any order, not: {found}", "", 1)
         return layout
+    home = None if allow_outside else os.path.realpath(root)
     seen: dict[Path, int] = {}
     for fields in reader:
         if any(value.strip() for value in fields):
-            _read_row(layout, root, reader.line_num, columns, fields, seen)
+            _read_row(layout, root, home, reader.line_num, columns, fields, seen)
+    forget_folders()
     given = {entry.part != "" for entry in layout.entries}
     if len(given) == 2:
         line = next(entry.line for entry in layout.entries if not entry.part)
@@ -163,7 +169,9 @@ def _read_csv(data: Path, root: Path) -> Layout:
     return layout
 
 
-def _read_row(layout: Layout, root: Path, line: int, columns: list[str], fields: list[str], seen: dict) -> None:
+def _read_row(
+    layout: Layout, root: Path, home: str | None, line: int, columns: list[str], fields: list[str], seen: dict
+) -> None:
     if len(fields) != len(columns):
         layout.complain(ERROR, f"{len(fields)} fields, but the header names {len(columns)}", "", line)
         return
@@ -177,22 +185,13 @@ def _read_row(layout: Layout, root: Path, line: int, columns: list[str], fields:
     path = root / row["path"]
     if path in seen:
         layout.complain(ERROR, f"listed before, in line {seen[path]}", row["path"], line)
-    elif not path.is_file():
-        layout.complain(ERROR, _why_missing(path), row["path"], line)
+    elif home is not None and leads_out(home, row["path"]):
+        layout.complain(ERROR, f"it lies outside {root}; to read it all the same: --allow-outside", row["path"], line)
+    elif not os.path.isfile(path):  # Path.is_file raises for a name that is too long
+        layout.complain(ERROR, why_missing(path), row["path"], line)
     else:
         layout.entries.append(Entry(path, row["path"], row["label"], PARTS.get(part.lower(), ""), line))
     seen.setdefault(path, line)
-
-
-def _why_missing(path: Path) -> str:
-    if path.is_dir():
-        return "this is a folder, not a video"
-    same = [
-        other.name for other in (path.parent.iterdir() if path.parent.is_dir() else ())
-        if unicodedata.normalize("NFC", other.name).lower() == unicodedata.normalize("NFC", path.name).lower()
-    ]  # fmt: skip
-    hint = f"; there is {same[0]!r}, which differs in case or in how its accents are written" if same else ""
-    return f"there is no such file: {path}{hint}"
 
 
 def _check_labels(layout: Layout) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 
+from vared.data.frame_stream import naming_foreign_text
 from vared.data.records import VideoRecord
 from vared.data.video import count_frames, read_frames
 
@@ -31,7 +32,8 @@ class Probe:
 
 def probe(record: VideoRecord, needed: int) -> Probe:
     """Look at a video of which clips take `needed` frames. Raises VideoError, with the reason, if it cannot be read."""
-    height, width = read_frames(record.path, [0]).shape[1:3]
+    with naming_foreign_text(record.path):
+        height, width = read_frames(record.path, [0]).shape[1:3]
     frames, rate = _length(record.path, needed)
     return Probe(frames or count_frames(record.path), width, height, rate, content_key(record.path))
 

@@ -9,9 +9,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from vared import stopping
 from vared.checkpoints import load_weights, save_weights
 from vared.data.dataset import ClipDataset
 from vared.experiments import hardware
+from vared.failures import explaining_memory
 from vared.flops import FlopReport, count_flops
 from vared.own_data.run_folder import OwnRun, device
 from vared.policies import dynamic_layers, fixed_policy
@@ -21,6 +23,7 @@ from vared.tasks import recognition
 from vared.training import fit
 
 TIMED_UPDATES = 5  # after a first one that warms up
+SAVED_EVERY = stopping.Interval(60)  # seconds; and when asked to stop
 
 
 class FirstUpdates:
@@ -62,10 +65,12 @@ def _train(run: OwnRun, workers: int) -> None:
     recipe = run.recipe
     print(expectation(run, network, report), flush=True)
     first = FirstUpdates(len(clips) // recipe.batch_size, recipe.epochs + recipe.finetune_epochs)
-    if run.settings.share is None:
-        fit(network, clips, recipe, directory=run.folder, task=first, workers=workers)
-    else:
-        _train_to_share(run, network, clips, first, workers)
+    with explaining_memory(recipe.batch_size, shape), stopping.saving_first():
+        if run.settings.share is None:
+            fit(network, clips, recipe, directory=run.folder, task=first, workers=workers,
+                checkpoint_seconds=SAVED_EVERY)  # fmt: skip
+        else:
+            _train_to_share(run, network, clips, first, workers)
     record = [f"{index}: {bad.name} ({bad.reason}), {bad.replacement} instead"
               for index, bad in enumerate(clips.replaced)]  # fmt: skip
     facts = {"replaced": record, "hardware": hardware(), "device": str(device())}
@@ -77,12 +82,13 @@ def _train_to_share(run: OwnRun, network: nn.Module, clips: ClipDataset, first: 
     one = run.folder / "phase1"
     alone = type(run.recipe)(**asdict(run.recipe) | {"finetune_epochs": 0, "finetune_warmup_epochs": 0})
     if not (run.folder / "phase1.safetensors").exists():
-        fit(network, clips, alone, directory=one, task=first, workers=workers)
+        fit(network, clips, alone, directory=one, task=first, workers=workers, checkpoint_seconds=SAVED_EVERY)
         save_weights(network, run.folder / "phase1.safetensors")
     load_weights(network, run.folder / "phase1.safetensors")
     finetune_to_target(
-        network, clips, run.recipe, share=run.settings.share, directory=run.folder / "phase2", workers=workers
-    )
+        network, clips, run.recipe, share=run.settings.share, directory=run.folder / "phase2", workers=workers,
+        checkpoint_seconds=SAVED_EVERY,
+    )  # fmt: skip
     save_weights(network, run.folder / "weights.safetensors")
     tables = [pd.read_csv(run.folder / name / "history.csv") for name in ("phase1", "phase2")]
     write_text(run.folder / "history.csv", pd.concat(tables).to_csv(index=False))

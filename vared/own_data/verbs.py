@@ -47,6 +47,7 @@ def _reading(parser: argparse.ArgumentParser, clips: bool = True) -> None:
         )
         parser.add_argument("--seed", type=int, default=0, help="of the split and the training (default: 0)")
     parser.add_argument("--root", type=Path, help="folder that the paths of a CSV start from (default: the CSV's)")
+    parser.add_argument("--allow-outside", action="store_true", help="also read what a CSV lists outside that folder")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--workers", type=int, default=min(4, cores), help="processes that decode (default: up to 4)")
     if parser.prog.split()[-1] != "check":
@@ -93,8 +94,9 @@ def run_check(root: Path | None, options: argparse.Namespace) -> int:
     from vared.own_data.checking import check, describe, write_report
 
     found = check(
-        options.data, options.frames, options.stride, root=options.root, seed=options.seed, workers=options.workers
-    )
+        options.data, options.frames, options.stride, root=options.root, seed=options.seed, workers=options.workers,
+        allow_outside=options.allow_outside,
+    )  # fmt: skip
     if options.report:
         write_report(found, options.report)
     errors = len(found.errors())
@@ -113,8 +115,9 @@ def run_train(root: Path | None, options: argparse.Namespace) -> None:
     from vared.own_data.training import train_run
 
     found = check(
-        options.data, options.frames, options.stride, root=options.root, seed=options.seed, workers=options.workers
-    )
+        options.data, options.frames, options.stride, root=options.root, seed=options.seed, workers=options.workers,
+        allow_outside=options.allow_outside,
+    )  # fmt: skip
     found.require(options.leave_out)
     print(found.summary(), *([describe(found.problems)] if found.problems else []), sep="\n", flush=True)
     settings = Settings(
@@ -141,8 +144,9 @@ def run_evaluate(root: Path | None, options: argparse.Namespace) -> None:
     run = read_trained(folder_of(options))
     clips = run.settings
     found = check(
-        options.data, clips.frames, clips.stride, root=options.root, seed=run.recipe.seed, workers=options.workers
-    )
+        options.data, clips.frames, clips.stride, root=options.root, seed=run.recipe.seed, workers=options.workers,
+        allow_outside=options.allow_outside,
+    )  # fmt: skip
     card = evaluate_run(run, found, part=options.part, leave_out=options.leave_out, workers=options.workers)
     print(card.read_text(encoding="utf-8").partition("\n## Data")[0])
     print(card)
