@@ -109,7 +109,7 @@ def run_check(root: Path | None, options: argparse.Namespace) -> int:
 
 
 def _profile(name: str) -> tuple[Path, dict] | None:
-    """The project and the section of profile `name` in its params.yaml; None outside of a clone, or for another word."""
+    """The project and the section of profile `name` in its params.yaml; None where there is neither."""
     from vared.cli import load_parameters, project_root
 
     try:
