@@ -15,9 +15,11 @@ import yaml
 from vared import cost_curve_verb, export_verb, pipeline, predict_verb, ready_verbs, reproduction, runs, scratch
 from vared.analysis import verbs as analysis_verbs
 from vared.benchmarks import command as benchmarks
+from vared.benchmarks import loader_command
 from vared.failures import OK, STATUSES, exit_status
 from vared.localization import verbs as localization_verbs
 from vared.own_data import verbs as own_data_verbs
+from vared.rehearsal import verbs as rehearsal_verbs
 from vared.segmentation import verbs as segmentation_verbs
 from vared.stopping import on_sigterm
 
@@ -65,12 +67,17 @@ def parser() -> argparse.ArgumentParser:
     analysis_verbs.add_verbs(verb)
     segmentation_verbs.add_verbs(verb)
     localization_verbs.add_verb(verb)
+    rehearsal_verbs.add_verb(verb)
     verb("generated-maps", generated_maps, "compare generated with computed maps in the 8-frame runs", "profile")
     benchmarks.add_arguments(verb("benchmark", benchmarks.run, "time a dynamic network against its static version"))
     export_verb.add_arguments(verb("export", export_verb.run, "write a trained run as ONNX, one policy for all clips"))
     cost_curve_verb.add_arguments(verb("cost-curve", cost_curve_verb.run, "accuracy against cost of a trained network"))
     ready_verbs.add_verbs(verb)
     predict_verb.add_arguments(verb("predict", predict_verb.run, "say what videos show, and at what cost"))
+    loader_command.add_arguments(
+        verb("benchmark-loader", loader_command.run, "clips a second of the training loader beside raw decoding")
+    )
+    verb("runs", list_runs, "print the words of all runs of a profile, one a line", "profile")
     verb("claims", claims, "judge the thesis's claims by the results of a profile", "profile")
     verb("report", report, "write the README of the results of a profile", "profile")
     verb("readme", readme, "put the main table of the results into README.md")
@@ -114,6 +121,10 @@ def profile_runs(root: Path, profile: str) -> list[str]:
         if key != f"{profile}-{run.word}" or value != expected:
             raise ValueError(f"params.yaml, run_lists.{profile}: {key} does not belong to {value}.")
     return [value["run"] for value in listed.values()]
+
+
+def list_runs(root: Path, options: argparse.Namespace) -> None:
+    print(*profile_runs(root, options.profile), sep="\n")
 
 
 def plan_of(root: Path, options: argparse.Namespace) -> runs.RunPlan:

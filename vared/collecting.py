@@ -64,8 +64,9 @@ def runs_table(records: dict[str, dict]) -> pd.DataFrame:
 
 
 def data_name(run: Run, record: dict) -> str:
-    """The data set as tables call it: the run's further set (`embedded_kinetics`), else the profile's own source."""
-    return run.data or record["data"]["source"]
+    """The data set as tables call it: a real set by its name, a generated one by the run's further set."""
+    source = record["data"]["source"]
+    return run.data if run.data and source == "embedded" else source
 
 
 def _run_columns(run: Run) -> dict[str, object]:

@@ -84,7 +84,12 @@ def publish_training(root: Path, plan: RunPlan) -> None:
 
 
 def publish_evaluation(root: Path, plan: RunPlan) -> None:
-    """Put metrics and per-clip results of the published weights under data/evaluations/."""
+    """Put metrics and per-clip results of the published weights under data/evaluations/.
+
+    Under torchrun the first process judges alone, so that every video counts once.
+    """
+    if not _is_leader():
+        return
     folder = evaluated(root, plan, root / "data" / "runs" / plan.profile / plan.run.word)
     scratch.publish(folder, EVALUATION_OUTPUTS, root / "data" / "evaluations" / plan.profile / plan.run.word)
 

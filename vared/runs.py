@@ -120,10 +120,10 @@ def plan_run(root: Path, profile: str, word: str, numbers: Mapping[str, object])
         numbers={
             **numbers,
             "data": data,
-            "model": _by(numbers["model"], {"by_backbone": run.backbone}) | named,
-            "sampling": _by(numbers["sampling"], {"by_data": run.data}),
+            "model": of_run(numbers["model"], {"by_backbone": run.backbone}) | named,
+            "sampling": of_run(numbers["sampling"], {"by_backbone": run.backbone, "by_data": run.data}),
             "training": settings,
-            "evaluation": numbers["evaluation"] | without,
+            "evaluation": of_run(numbers["evaluation"], {"by_data": run.data}) | without,
             "baseline": (numbers["training"].get("baselines") or {}).get(run.network, {}).get("settings", {}),
         },
         data_identity=json.loads((folder / "identity.json").read_text())["sha256"],
@@ -142,7 +142,7 @@ def recipe_numbers(training: Mapping[str, object], run: Run) -> dict[str, object
     baselines = training.get("baselines") or {}
     known = {name: (entry or {}).get("recipe", {}) for name, entry in baselines.items()}
     keys = {"by_frames": run.frames, "by_data": run.data, "by_backbone": run.backbone, "by_network": run.network}
-    numbers = _by({**training, "by_network": known}, keys)
+    numbers = of_run({**training, "by_network": known}, keys)
     numbers.pop("baselines", None)
     if frames := numbers.pop("start_from_frames", None):
         numbers["start_from"] = run.with_frames(frames)
@@ -156,8 +156,8 @@ def recipe_numbers(training: Mapping[str, object], run: Run) -> dict[str, object
     return numbers
 
 
-def _by(numbers: Mapping[str, object], keys: Mapping[str, object]) -> dict[str, object]:
-    """`numbers` with what their sections (`by_data`, ...) say for these keys."""
+def of_run(numbers: Mapping[str, object], keys: Mapping[str, object]) -> dict[str, object]:
+    """`numbers` of a section with what its parts (`by_data`, ...) say for these keys; later keys take precedence."""
     found = {name: value for name, value in numbers.items() if name not in keys}
     for section, key in keys.items():
         found |= (numbers.get(section) or {}).get(key) or {}

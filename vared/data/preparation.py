@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from vared.data.jhmdb import load_jhmdb
+from vared.data.official import OFFICIAL, link_official
 from vared.data.sets import DEFAULT, further_folder, load_set, set_folder, set_source
 
 
@@ -24,8 +25,9 @@ def prepare(root: Path, profile: str, data: Mapping[str, object], name: str = DE
     source = set_source(data, name)
     clips = set_folder(root, profile, name) / "clips"
     further_folder(root, profile).mkdir(parents=True, exist_ok=True)
+    (clips.parent / "identity.json").unlink(missing_ok=True)  # it would vouch for what is about to go
     if clips.exists():
-        shutil.rmtree(clips)
+        shutil.rmtree(clips)  # takes links away, not what they lead to
     settings = {key: value for key, value in source.items() if key != "source"}
     if source["source"] == "embedded":
         from vared.data.embedded import generate
@@ -34,9 +36,13 @@ def prepare(root: Path, profile: str, data: Mapping[str, object], name: str = DE
         generate(clips, **settings, settings=scene, workers=workers)
     elif source["source"] == "jhmdb":
         _copy_jhmdb(root / settings["folder"], clips)
+    elif source["source"] not in OFFICIAL:
+        known = f"embedded and jhmdb, and the official {', '.join(OFFICIAL)}"
+        raise ValueError(f"profiles.{profile}.data, set {name}: source is {source['source']!r}; known are {known}.")
+    if source["source"] in OFFICIAL:
+        identity = link_official(root, source, clips)
     else:
-        raise ValueError(f"profiles.{profile}.data.source is {source['source']!r}; known are embedded and jhmdb.")
-    identity = {"sha256": folder_digest(clips), "files": sum(path.is_file() for path in clips.rglob("*"))}
+        identity = {"sha256": folder_digest(clips), "files": sum(path.is_file() for path in clips.rglob("*"))}
     (clips.parent / "identity.json").write_text(json.dumps(identity, indent=1) + "\n")
 
 

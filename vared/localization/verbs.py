@@ -1,6 +1,7 @@
 """The verb `vared localize`: localisation heads on the backbones of a profile's runs, and the table of all."""
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -58,10 +59,13 @@ def localize(root: Path, options: argparse.Namespace) -> int:
     return publish_all(root, options.profile, plans, options.jobs)
 
 
-def localized(root: Path, plan: RunPlan, weights: Path) -> Path:
-    """The scratch folder of heads on the backbone whose weights lie in folder `weights`; trains them when not done."""
+def localized(root: Path, plan: RunPlan, weights: Path, home: Path | None = None) -> Path:
+    """The scratch folder, in `home` or the run's, of heads on the backbone whose weights lie in folder `weights`.
+
+    Trains them when that is not done.
+    """
     identity = fingerprint([plan.numbers["localization"], code_identity(root, LOCALIZATION_FILES)])
-    folder = root / "scratch" / plan.training_fingerprint / f"localization-{identity}"
+    folder = (home or root / "scratch" / plan.training_fingerprint) / f"localization-{identity}"
 
     def work(target: Path) -> None:
         from vared.localization import experiment
@@ -72,13 +76,50 @@ def localized(root: Path, plan: RunPlan, weights: Path) -> Path:
 
 
 def publish(root: Path, plan: RunPlan) -> None:
-    """Put the result on the published backbone of a run under data/localizations/."""
+    """Put the result on the published backbone of a run under data/localizations/.
+
+    With `data` in the section `localization` the clips are those of that further set of the profile.
+    """
     weights = root / "data" / "runs" / plan.profile / plan.run.word
     if not (weights / "weights.safetensors").exists():
         command = f"vared train {plan.profile} {plan.run.word}"
         raise FileNotFoundError(f"{weights / 'weights.safetensors'} does not exist. Train it: {command}")
-    folder = localized(root, plan, weights)
+    shown = elsewhere(root, plan)
+    if shown is plan:
+        folder = localized(root, plan, weights)
+    else:
+        backbone = carried(root, shown, weights)
+        folder = localized(root, shown, backbone, home=backbone)
     scratch.publish(folder, OUTPUTS, root / "data" / "localizations" / plan.profile / plan.run.word)
+
+
+def elsewhere(root: Path, plan: RunPlan) -> RunPlan:
+    """The plan of the same run on the set that the section `localization` names; `plan` itself where it names none.
+
+    Raises ValueError for a run that has a data set of its own already.
+    """
+    from vared.cli import profile_numbers
+
+    name = plan.numbers["localization"].get("data")
+    if not name:
+        return plan
+    if plan.run.data:
+        raise ValueError(f"params.yaml, localization.data is {name}, but {plan.run.word} is on a set of its own.")
+    return runs.plan_run(root, plan.profile, f"{name}-{plan.run.word}", profile_numbers(root, plan.profile))
+
+
+def carried(root: Path, plan: RunPlan, weights: Path) -> Path:
+    """The scratch folder of the weights in folder `weights` with a classifier for the data set of `plan`."""
+    content = [hashlib.sha256((weights / f"{name}.safetensors").read_bytes()).hexdigest()
+               for name in ("phase1", "weights")]  # fmt: skip
+    folder = root / "scratch" / plan.training_fingerprint / f"carried-{fingerprint(content)}"
+
+    def work(target: Path) -> None:
+        from vared.localization import transfer
+
+        transfer.carry_over(root, plan, weights, target)
+
+    return scratch.compute_once(folder, work, {"profile": plan.profile, "run": plan.run.word})
 
 
 def publish_all(root: Path, profile: str, plans: Sequence[RunPlan], jobs: int) -> int:

@@ -14,8 +14,9 @@ Command = Callable[[Path | None, argparse.Namespace], int | None]
 
 def add_verbs(verb: Callable[..., argparse.ArgumentParser], train: Command, evaluate: Command) -> None:
     """Add all three; `verb` makes a parser, `train` and `evaluate` are the pipeline's forms."""
-    look = verb("check", run_check, "find all that is wrong with your own videos, before anything trains")
-    look.add_argument("data", type=Path, help="a folder of class folders (also within train/ and val/), or a CSV")
+    look = verb("check", run_check, "find all that is wrong with videos, or missing for a profile, before it trains")
+    look.add_argument("data", type=Path, help="a folder of class folders, a CSV, or a profile of params.yaml (paper)")
+    look.add_argument("set", nargs="?", help="with a profile: only this data set of it, such as kinetics400")
     _reading(look)
     look.add_argument("--report", type=Path, help="also write the problems to this CSV")
     learn = _two_forms(verb("train", _either(train, run_train), "train a run of the pipeline, or on your own videos"))
@@ -91,6 +92,8 @@ def folder_of(options: argparse.Namespace) -> Path:
 
 def run_check(root: Path | None, options: argparse.Namespace) -> int:
     """Print what was found and all problems. Status 2 with errors, 0 without."""
+    if not options.data.exists() and (numbers := _profile(str(options.data))):
+        return _check_profile(*numbers, options.set)
     from vared.own_data.checking import check, describe, write_report
 
     found = check(
@@ -105,6 +108,30 @@ def run_check(root: Path | None, options: argparse.Namespace) -> int:
     print(f"{found.summary()}\nclips: {options.frames} frames at stride {found.stride}")
     print(f"{errors} errors, {len(found.problems) - errors} warnings")
     return 2 if errors else 0
+
+
+def _profile(name: str) -> tuple[Path, dict] | None:
+    """The project and the section of profile `name` in its params.yaml; None where there is neither."""
+    from vared.cli import load_parameters, project_root
+
+    try:
+        root = project_root()
+    except FileNotFoundError:
+        return None
+    numbers = load_parameters(root)["profiles"].get(name)
+    return (root, numbers) if numbers else None
+
+
+def _check_profile(root: Path, numbers: dict, only: str | None) -> int:
+    """Print what the data sets of a profile lack. Status 2 when something is missing or wrong, 0 otherwise."""
+    from vared.data.official_check import check_profile
+
+    found = check_profile(root, numbers, only)
+    for entry in found:
+        print(entry)
+    lacking = [entry.name for entry in found if entry.problems]
+    print(f"not ready: {', '.join(lacking)}; data/README.md says more" if lacking else "all data sets are in place")
+    return 2 if lacking else 0
 
 
 def run_train(root: Path | None, options: argparse.Namespace) -> None:
