@@ -124,7 +124,17 @@ def test_the_controls_show_what_is_chosen_and_name_a_bad_file(tmp_path):
     content = write_video(tmp_path / "own.mp4", 5).read_bytes()
     details = {"type": "video/mp4", "size": len(content), "last_modified": datetime(2021, 5, 3)}
     upload.value = ({"name": "own.mp4", "content": memoryview(content)} | details,)
-    assert bytes(pictures.children[0].value).startswith(b"\x89PNG")
+    uploaded = bytes(pictures.children[0].value)
+    assert uploaded.startswith(b"\x89PNG")
+    number.value = 7  # touched last
+    assert bytes(pictures.children[0].value) not in (uploaded, before[0])
+
+
+@pytest.mark.slow
+def test_the_controls_start_at_the_clip_of_the_page(tmp_path):
+    for clip, at in ((6, (6, "")), (write_video(tmp_path / "own.mp4", 5), (0, str(tmp_path / "own.mp4")))):
+        _, number, path, *_, pictures = panel(STATIC, clip).children
+        assert (number.value, path.value) == at and bytes(pictures.children[0].value).startswith(b"\x89PNG")
 
 
 def test_without_ipywidgets_the_figures_are_all_there_is(monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """The figures of `vared/figures/explored_clip.py` under controls, in a notebook with ipywidgets."""
 
+import html
 import tempfile
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from vared.reports.reporting import png
 _GATES = ("the gates decide", "gates")
 
 
-def panel(network: str = DEFAULT, clip: int = 0):
-    """Controls for network, clip (a generated one, a path, an upload), forced policy, openness threshold and layer, and
-    the figures that follow them, as a widget; None, with a line that says so, without ipywidgets."""
+def panel(network: str = DEFAULT, clip: int | str | Path = 0):
+    """Controls for network, clip (a generated one by number, a path, an upload), forced policy, openness threshold and
+    layer, and the figures that follow them, as a widget; None, with a line that says so, without ipywidgets."""
     try:
         import ipywidgets as widgets
     except ImportError:
@@ -24,18 +25,20 @@ def panel(network: str = DEFAULT, clip: int = 0):
 
 
 class _Panel:
-    def __init__(self, widgets, network: str, clip: int):
-        common = {"style": {"description_width": "120px"}}
+    def __init__(self, widgets, network: str, clip: int | str | Path):
+        common = {"style": {"description_width": "120px"}, "layout": {"width": "520px"}}
         late = common | {"continuous_update": False}
+        number, path = (clip, "") if isinstance(clip, int) else (0, str(clip))
         self.network = widgets.Dropdown(options=list_ready(), value=network, description="network", **common)
-        self.number = widgets.IntSlider(clip, 0, 1007, description="generated clip", **late)
-        self.path = widgets.Text(placeholder="path of a video", description="or a file", **late)
-        self.upload = widgets.FileUpload(accept="video/*", description="or upload one")
+        self.number = widgets.IntSlider(number, 0, 1007, description="generated clip", **late)
+        self.path = widgets.Text(path, placeholder="path of a video", description="or a file", **late)
+        self.upload = widgets.FileUpload(accept="video/*", description="or upload one", layout={"width": "200px"})
         self.forced = widgets.SelectionSlider(options=[_GATES], description="policy", **late)
         self.threshold = widgets.FloatSlider(0, min=0, max=0.95, step=0.05, description="openness above", **late)
         self.layer = widgets.Dropdown(options=[], description="maps of layer", **common)
-        self.pictures, self._picture, self._words = widgets.VBox(), widgets.Image, widgets.Label
+        self.pictures, self._picture, self._words = widgets.VBox(), widgets.Image, widgets.HTML
         self.subject: exploring.Subject | None = None
+        self.source = self.path if path else self.number
         source, policy = (self.network, self.number, self.path, self.upload), (self.forced, self.threshold, self.layer)
         for control in source:
             control.observe(self.choose, "value")
@@ -44,13 +47,15 @@ class _Panel:
         self.widget = widgets.VBox([*source, *policy, self.pictures])
         self.choose()
 
-    def choose(self, _=None) -> None:
-        """Another network or clip: load it, and offer its policies and layers."""
+    def choose(self, change=None) -> None:
+        """Another network or clip, from the control touched last: load it, and offer its policies and layers."""
+        if change is not None and change["owner"] is not self.network:
+            self.source = change["owner"]
         self.subject = None  # nothing is drawn while the controls change
         try:
-            one = exploring.subject(self.network.value, self._clip())
+            one = self._chosen()
         except (VideoError, OSError) as error:
-            self.pictures.children = (self._words(str(error)),)
+            self.pictures.children = (self._words(html.escape(str(error))),)
             return
         self.forced.options = [_GATES, *((f"R = {r}, r = {c:g}", (r, c)) for r, c in exploring.candidates(one))]
         self.layer.options = layers = explored_clip.layers_that_leave_out(one)
@@ -58,13 +63,16 @@ class _Panel:
         self.subject = one
         self.draw()
 
-    def _clip(self) -> int | Path:
-        """What is to be shown: an upload before a path before a generated clip."""
-        if self.upload.value:
-            path = Path(tempfile.mkdtemp()) / Path(self.upload.value[0]["name"]).name
-            path.write_bytes(self.upload.value[0]["content"])
-            return path
-        return Path(self.path.value.strip()) if self.path.value.strip() else self.number.value
+    def _chosen(self) -> exploring.Subject:
+        """The network with the upload, the file at the path, or the generated clip; this one where there is neither."""
+        if self.source is self.upload and self.upload.value:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / Path(self.upload.value[0]["name"]).name
+                path.write_bytes(self.upload.value[0]["content"])
+                return exploring.subject(self.network.value, path)
+        if self.source is self.path and self.path.value.strip():
+            return exploring.subject(self.network.value, Path(self.path.value.strip()).expanduser())
+        return exploring.subject(self.network.value, self.number.value)
 
     def draw(self, _=None) -> None:
         """Another policy, threshold or layer."""

@@ -34,8 +34,8 @@ def clips_to_judge(run: OwnRun, checked: Checked, part: str) -> VideoList:
     """
     trained = set(run.clips.loc[run.clips["part"] == "train", "key"])
     unseen = [e for e in checked.entries if e.name in checked.probes and checked.probes[e.name].key not in trained]
-    given = any(entry.part for entry in checked.layout.entries)
-    chosen = [entry for entry in unseen if entry.part == part or not given]
+    given = {entry.name: entry.part for entry in checked.layout.entries}  # before a test part stands in for val
+    chosen = [e for e in unseen if not any(given.values()) or part in (e.part, given[e.name])]
     labels = {name: label for label, name in enumerate(run.classes)}
     if unknown := sorted({entry.label for entry in chosen} - labels.keys()):
         raise ValueError(
