@@ -119,7 +119,7 @@ def decode(path: Path, indices: np.ndarray, *, rgb: bool = True) -> np.ndarray |
 
 
 def write_files(folder: Path, files: Files) -> VideoList:
-    """H.264 videos of a photograph that moves under a shaking camera, with sensor noise: they must not decode for free."""
+    """H.264 videos of a photograph that moves under a shaking camera, with noise: they must not decode for free."""
     from skimage.data import astronaut
 
     photograph, records = astronaut(), []

@@ -1,4 +1,4 @@
-"""The verb `vared benchmark-loader`: the training loader beside raw decoding, into results/benchmarks/loader.csv, .md."""
+"""The verb `vared benchmark-loader`: the training loader beside raw decoding, into results/benchmarks/."""
 
 import argparse
 from pathlib import Path
@@ -36,15 +36,15 @@ def page(table, files, rounds: int) -> str:
     command = f"vared benchmark-loader --files {files.count} --rounds {rounds}"
     return f"""# The training loader beside raw decoding
 
-Clips a second on one core. `share` is that over `decode, RGB`: PyAV alone, which decodes up to the clip's last frame and
-turns the clip's frames into RGB arrays. `loader` is an item of the training set, augmentation included. `decode` looks
-at no frame. {files.count} videos of {files.frames} frames, {files.width} x {files.height} pixels, H.264; medians of
-{rounds} rounds, versions in turns.
+Clips a second on one core. `share` is that over `decode, RGB`: PyAV alone, which decodes up to the clip's last frame
+and turns the clip's frames into RGB arrays. `loader` is an item of the training set, augmentation included. `decode`
+looks at no frame. {files.count} videos of {files.frames} frames, {files.width} x {files.height} pixels, H.264; medians
+of {rounds} rounds, versions in turns.
 
 {markdown(table.rename(columns={"clips_per_second": "clips/s", "crop_size": "crop"}))}
 
 Goal: the loader reaches {GOAL} of raw decoding. {verdict.capitalize()}: {shares.min():.2f} to {shares.max():.2f}.
-From decoded frames on disk (`loader, frame cache`), as the profiles train, decoding is done once and costs nothing later.
+From decoded frames on disk (`loader, frame cache`), as the profiles train, decoding is done once.
 
 `{command}`. {on_what()}
 """

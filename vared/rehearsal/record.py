@@ -49,8 +49,8 @@ def write_steps(target: Path, table: pd.DataFrame) -> None:
 
 `vared rehearse paper --full-size` wrote this: each network at the thesis's size, built as its run builds it, takes one
 step of training (forward, losses of both phases, backward, update) and one of evaluation (sparse) on two clips that
-come through the run's own loader. Files are tiny, so neither loss nor accuracy means anything. Times are of one CPU core
-and say nothing about a GPU. Localisers train their head alone, on a frozen backbone. {on_what()}
+come through the run's own loader. Files are tiny, so neither loss nor accuracy means anything. Times are of one CPU
+core and say nothing about a GPU. Localisers train their head alone, on a frozen backbone. {on_what()}
 
 {markdown(shown)}
 """
