@@ -134,15 +134,15 @@ def test_affine_layers_have_a_pass_of_their_own(monkeypatch, threads, channels, 
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("inputs, channels, side, frames", [(24, 54, 9, 7), (5, 150, 3, 8), (33, 12, 1, 5), (7, 65, 8, 1)])
+@pytest.mark.parametrize(
+    "inputs, channels, side, frames", [(24, 54, 9, 7), (5, 150, 3, 8), (33, 12, 1, 5), (7, 65, 8, 1)]
+)
 def test_pointwise_layers_convolve_in_their_pass(monkeypatch, threads, inputs, channels, side, frames):
     if not compiling.library() or not compiling.library().pointwise_fast():
         pytest.skip("The pass convolves only where there are the registers of AVX-512 and a C compiler.")
     monkeypatch.setattr(blocks, "_convolve", None)
     config = DynamicConfig(search_space=3, cheap="affine")
-    geometry = Geometry(
-        inputs, channels, kernel=(1, 1, 1), padding=(0, 0, 0), side=side, frames=frames, config=config
-    )
+    geometry = Geometry(inputs, channels, kernel=(1, 1, 1), padding=(0, 0, 0), side=side, frames=frames, config=config)
     layer, norm = geometry.layer(dtype=torch.float32), _norm(channels, torch.float32)
     v_t, v_c = every_pattern(len(geometry.factors()), len(geometry.kept()))
     x = geometry.clips(len(v_t), dtype=torch.float32)

@@ -1,6 +1,6 @@
 """What the README shows can be typed: every Python block runs as one session, every command is one that exists.
 
-The commands on own videos run in tests/own_data/test_commands.py, those of `vared predict` in tests/test_predict_verb.py;
+Commands on own videos run in tests/own_data/test_commands.py, those of `vared predict` in tests/test_predict_verb.py;
 `vared export` has tests/test_export_verb.py. What takes minutes is parsed here and run by `make test` or `make repro`.
 """
 
@@ -66,7 +66,11 @@ def test_every_command_is_understood():
         seen.add(tuple(words[:2]))
         if words[0] == "vared":
             options = parser().parse_args([word for word in words[1:] if word != "..."])
-            if getattr(options, "run", None) and getattr(options, "profile", None) and words[1] in ("train", "evaluate"):
+            if (
+                words[1] in ("train", "evaluate")
+                and getattr(options, "run", None)
+                and getattr(options, "profile", None)
+            ):
                 assert options.run in profile_runs(ROOT, options.profile), words
             if words[1] == "benchmark":
                 assert options.case in read_parameters(ROOT)["benchmarks"], words

@@ -1,4 +1,4 @@
-"""A training on own videos that is killed goes on where it stopped; a static one is trained and judged by its test part."""
+"""A training on own videos that is killed goes on where it stopped; a static one is judged by its test part."""
 
 import json
 import os
