@@ -41,8 +41,7 @@ def payload(tmp_path):
 def test_every_load_is_restricted(record_property):
     loads = [(path, keywords.get("weights_only")) for path, name, keywords in NAMES if name == "torch.load"]
     record_property("tried", len(loads)), record_property("survived", sum(flag is True for _, flag in loads))
-    # The exception reads what the same command has just written for its own child process.
-    assert [path for path, flag in loads if flag is not True] == ["vared/benchmarks/subjects.py"]
+    assert loads and not [path for path, flag in loads if flag is not True]
     assert not {"pickle.load", "pickle.loads", "joblib.load", "pd.read_pickle", "dill.load"} & {n for _, n, _ in NAMES}
     assert not [path for path, name, keywords in NAMES if keywords.get("allow_pickle")]
     assert not [name for _, name, _ in NAMES if name.endswith("register_for_checkpointing")]

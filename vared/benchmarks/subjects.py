@@ -18,7 +18,7 @@ from vared.backbones import create_model, default_config
 from vared.benchmarks.cases import Case, read_parameters, weights_of
 from vared.benchmarks.mixes import OWN, Weights, dealt, draw
 from vared.conversion import revert
-from vared.flops import FlopReport, count_flops
+from vared.flops import ClipCosts, DynamicLayerCost, FlopReport, count_flops
 from vared.policies import dynamic_layers, policy
 
 _CALIBRATION_CLIPS = 4
@@ -62,8 +62,9 @@ def save_subject(subject: Subject, file: Path) -> None:
 
 
 def load_subject(case: Case, root: Path, file: Path) -> Subject:
-    """The subject of `case` in `file`, which must come from `save_subject` on this machine: it is unpickled."""
-    content = torch.load(file, weights_only=False)
+    """The subject of `case` in `file`, which `save_subject` has written."""
+    with torch.serialization.safe_globals([FlopReport, ClipCosts, DynamicLayerCost]):
+        content = torch.load(file, weights_only=True)
     model = _trained(case, root)[0] if case.run else fresh_network(case, case.search_space)
     model = model.to(content["clips"].dtype)
     model.load_state_dict(content["state"])

@@ -48,6 +48,7 @@ def write_results_page(root: Path, profile: str) -> Path:
     card, explored = (
         os.path.relpath(root / path, folder) for path in ("vared/weights/README.md", "results/notebooks/explore.ipynb")
     )
+    bad_days, tried = (os.path.relpath(root / f"results/reliability.{end}", folder) for end in ("md", "csv"))
     text = f"""# Results of the profile `{summary["profile"]}`
 
 Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
@@ -57,6 +58,7 @@ Every file here is made, and overwritten, by `make repro PROFILE={profile}`.
 {_links(folder, folder, OF_PROFILE)}
 {_links(root / "results", folder, SHARED + APART)}
 | Claims of the thesis, with verdicts | [claims.md](claims.md) | [claims.csv](claims.csv) | `vared claims {profile}` |
+| Bad days: tried and survived | [reliability.md]({bad_days}) | [reliability.csv]({tried}) | `pytest -m hazard` |
 
 The method on one clip, equations 3.1 to 3.6 with pictures: [00_method.ipynb](notebooks/00_method.ipynb).
 A network with its weights ([model card]({card})) on a clip of your choice: [explore.ipynb]({explored}).
