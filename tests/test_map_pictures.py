@@ -1,6 +1,7 @@
 """Drawn figures: as many panels as there are maps, and the marked ones are those that are generated."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,8 @@ import torch
 import yaml
 
 from tests.method_helpers import randomise_cheap, tiny_r2plus1d
+from vared.checkpoints import save_weights
+from vared.data.embedded import CLASSES
 from vared.figures import idea_picture, layer_pictures, map_pictures, shown_layer, shown_run
 from vared.figures.shown_run import ShownRun
 from vared.policies import dynamic_layers, fixed_policy, forced_policy, policy
@@ -176,3 +179,23 @@ def test_a_clone_without_weights_shows_an_untrained_network_on_rendered_clips(tm
     assert all((p.stride == 1).all() for p in run.policies.values()) and not run.network.training
     panel = shown_layer.execution(run, "channel")
     assert not panel.chosen and panel.candidate == 0.5
+
+
+def test_videos_that_may_not_be_shown_are_replaced_by_rendered_clips(tmp_path, monkeypatch):
+    root = Path(__file__).resolve().parents[1]
+    numbers = yaml.safe_load((root / "params.yaml").read_text())["profiles"]["smoke"]
+    untrained = shown_run.run_to_show(tmp_path, "smoke", numbers, "s2_8f_seed0")
+    weights = shown_run.weights_of(tmp_path, "smoke", "s2_8f_seed0")
+    with torch.no_grad():
+        for parameter in untrained.network.parameters():
+            parameter += 0.1  # as if trained
+    save_weights(untrained.network, weights)
+    (tmp_path / "data" / "smoke" / "clips").mkdir(parents=True)
+    (tmp_path / "vared").symlink_to(root / "vared")
+    (tmp_path / "data" / "smoke" / "identity.json").write_text('{"sha256": "0"}')
+    videos = SimpleNamespace(classes=CLASSES)
+    monkeypatch.setattr(shown_run, "load_videos", lambda root, plan: {"val": videos})
+    real = numbers | {"data": {"source": "jhmdb", "split": 1}}
+    run = shown_run.run_to_show(tmp_path, "smoke", real, "s2_8f_seed0")
+    assert run.source == "stand-in" and "may not be shown" in run.note and torch.equal(run.clips, untrained.clips)
+    assert torch.equal(run.network.head.weight, untrained.network.head.weight)

@@ -70,7 +70,7 @@ def test_hostile_weights_are_no_weights(tmp_path, payload, capsys):
 @pytest.mark.hazard("security", "YAML that builds objects", "safe_load only (source scan)")
 def test_yaml_is_read_safely():
     used = {name for _, name, _ in NAMES if name.startswith("yaml.")}
-    assert used == {"yaml.safe_load"}
+    assert used <= {"yaml.safe_load", "yaml.safe_dump"}
 
 
 @pytest.mark.hazard("security", "names that reach a shell", "no shell, no eval of text (source scan)")

@@ -19,7 +19,7 @@ from vared.data.embedded.writer import write_video
 from vared.data.sampling import ClipSampling
 from vared.data.transforms import MEAN, STD, EvalTransform
 from vared.data.video import count_frames, read_frames
-from vared.experiments import build_network, data_set
+from vared.experiments import build_network, data_set, load_videos
 from vared.gate import Policy
 from vared.policies import policy
 from vared.runs import RunPlan, parse_run, plan_run
@@ -31,7 +31,8 @@ _RENDERED = 12  # clips that stand in for a data set that is not there: one of e
 class ShownRun:
     """A network in evaluation mode, clips N x 3 x T x S x S with their names, and what its gates decide for them.
 
-    `source` is "validation", or "rendered" for clips that stand in for them with an untrained network.
+    `source` is "validation"; "stand-in" for rendered clips in place of videos that may not be shown, with the trained
+    network; "rendered" for the same clips with an untrained network, where videos or weights are missing.
     """
 
     network: nn.Module
@@ -39,6 +40,16 @@ class ShownRun:
     names: tuple[str, ...]
     policies: Mapping[str, Policy]
     source: str
+
+    @property
+    def note(self) -> str:
+        """What to say below a figure of clips that are not of the data set."""
+        if self.source == "validation":
+            return ""
+        return (
+            " The clips are rendered ones, of no class that the network has learned: videos of this data set may not "
+            "be shown, nor maps in which they could be recognised."
+        )
 
     def motion(self) -> Tensor:
         """Mean absolute difference between one frame and the next, in shares of the range of a pixel, N."""
@@ -66,20 +77,31 @@ def trained_run(root: Path, plan: RunPlan, count: int) -> ShownRun:
 
 
 def run_to_show(root: Path, profile: str, numbers: Mapping[str, object], word: str, count: int = 48) -> ShownRun:
-    """`trained_run` of `word`, `numbers` being those of the profile. In a clone without videos or weights an untrained
-    network, whose gates are all open, on clips that are rendered here."""
-    if (root / "data" / profile / "clips").exists() and weights_of(root, profile, word).exists():
-        return trained_run(root, plan_run(root, profile, word, numbers), count)
-    plan = RunPlan(profile, parse_run(word), numbers, "", "", "")
-    sampling = ClipSampling(plan.run.frames, numbers["sampling"]["stride"][plan.run.frames])
+    """`trained_run` of `word`, `numbers` being those of the profile. Where the videos are real ones, which are not ours
+    to publish, rendered clips take their place. In a clone without videos or weights an untrained network, whose gates
+    are all open, is shown on these."""
+    if not (root / "data" / profile / "clips").exists() or not weights_of(root, profile, word).exists():
+        plan = RunPlan(profile, parse_run(word), numbers, "", "", "")
+        return _decided(build_network(plan, len(CLASSES)), *_rendered_clips(plan), "rendered")
+    plan = plan_run(root, profile, word, numbers)
+    if numbers["data"]["source"] == "embedded":
+        return trained_run(root, plan, count)
+    network = build_network(plan, len(load_videos(root, plan)["val"].classes))
+    return _decided(load_weights(network, weights_of(root, profile, word)), *_rendered_clips(plan), "stand-in")
+
+
+def _rendered_clips(plan: RunPlan) -> tuple[Tensor, tuple[str, ...]]:
+    """One clip of each class of the generated set, N x 3 x T x S x S, and their names."""
+    sampling = ClipSampling(plan.run.frames, plan.numbers["sampling"]["stride"][plan.run.frames])
     clips, settings = {}, SceneSettings()
     with tempfile.TemporaryDirectory() as folder:
         for index in range(_RENDERED):
             rendered, video = render_clip(0, "val", index, settings), Path(folder) / f"{index}.mp4"
             write_video(video, rendered, settings.fps)
             frames = read_frames(video, sampling.evaluation(count_frames(video))[0].tolist())
-            clips[f"{rendered.row['label']}/{index}"] = EvalTransform(numbers["model"]["crop_size"])(frames)[0]
-    return _decided(build_network(plan, len(CLASSES)), torch.stack(list(clips.values())), tuple(clips), "rendered")
+            name = f"{rendered.row['label']}/{index}"
+            clips[name] = EvalTransform(plan.numbers["model"]["crop_size"])(frames)[0]
+    return torch.stack(list(clips.values())), tuple(clips)
 
 
 def weights_of(root: Path, profile: str, word: str) -> Path:
