@@ -31,6 +31,7 @@ from vared.acceleration.blocks import execute_in_blocks
 from vared.acceleration.gate_kernel import accelerated_gate
 from vared.acceleration.layers import AcceleratedConv2d, AcceleratedConv3d, accelerated
 from vared.backbones import i3d, r2plus1d, x3d
+from vared.benchmarks.subjects import threads as torch_threads
 from vared.gate import ALL_ZERO_WEIGHT, SoftModulationGate
 from vared.layers import DynamicConfig
 from vared.policies import dynamic_layers, fixed_policy, forced_policy, policy
@@ -114,23 +115,23 @@ def test_the_same_with_and_without_fused_operators(monkeypatch, fused, compiled,
     assert relative_difference(_in_blocks(layer, x, v_t, v_c, None, True), expected.relu()) < 1e-5
 
 
+def _assert_the_plain_layer(geometry: Geometry, threads: int) -> None:
+    """Every open pattern in blocks, with normalisation and ReLU, equals the plain sparse layer."""
+    layer, norm = geometry.layer(dtype=torch.float32), _norm(geometry.out_channels, torch.float32)
+    v_t, v_c = every_pattern(len(geometry.factors()), len(geometry.kept()))
+    x = geometry.clips(len(v_t), dtype=torch.float32)
+    with torch_threads(threads):
+        found = _in_blocks(layer, x, v_t, v_c, norm, True)
+    assert relative_difference(found, norm(run(layer, x, v_t, v_c, sparse=True)).relu()) < 1e-5
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("channels, side, frames", [(54, 13, 7), (16, 9, 8), (5, 1, 3)])
 def test_affine_layers_have_a_pass_of_their_own(monkeypatch, threads, channels, side, frames):
     monkeypatch.setattr(blocks, "plan_clip", None)  # the pass that other layers take
     config = DynamicConfig(search_space=3, cheap="affine")
     geometry = Geometry(in_channels=16, out_channels=channels, side=side, frames=frames, config=config)
-    layer, norm = geometry.layer(dtype=torch.float32), _norm(channels, torch.float32)
-    randomise_cheap(layer)
-    v_t, v_c = every_pattern(len(geometry.factors()), len(geometry.kept()))
-    x = geometry.clips(len(v_t), dtype=torch.float32)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        found = _in_blocks(layer, x, v_t, v_c, norm, True)
-    finally:
-        torch.set_num_threads(before)
-    assert relative_difference(found, norm(run(layer, x, v_t, v_c, sparse=True)).relu()) < 1e-5
+    _assert_the_plain_layer(geometry, threads)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -143,16 +144,7 @@ def test_pointwise_layers_convolve_in_their_pass(monkeypatch, threads, inputs, c
     monkeypatch.setattr(blocks, "_convolve", None)
     config = DynamicConfig(search_space=3, cheap="affine")
     geometry = Geometry(inputs, channels, kernel=(1, 1, 1), padding=(0, 0, 0), side=side, frames=frames, config=config)
-    layer, norm = geometry.layer(dtype=torch.float32), _norm(channels, torch.float32)
-    v_t, v_c = every_pattern(len(geometry.factors()), len(geometry.kept()))
-    x = geometry.clips(len(v_t), dtype=torch.float32)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        found = _in_blocks(layer, x, v_t, v_c, norm, True)
-    finally:
-        torch.set_num_threads(before)
-    assert relative_difference(found, norm(run(layer, x, v_t, v_c, sparse=True)).relu()) < 1e-5
+    _assert_the_plain_layer(geometry, threads)
 
 
 @torch.inference_mode()
