@@ -10,6 +10,7 @@ from tests.method_helpers import dynamic_layers, randomise_gates, tiny_r2plus1d
 from tests.reliability import golden
 from tests.training_helpers import Clips, dynamic_network, short_recipe, static_network
 from vared import checkpoints, cli, fit
+from vared.experiments import hardware
 
 GOLDEN = json.loads(golden.FILE.read_text(encoding="utf-8"))
 CLIPS = (16, 3, 8, 16, 16)
@@ -78,6 +79,9 @@ def test_a_clip_decides_alone_as_in_any_batch(record_property):
 @pytest.mark.hazard("numerics", "drift over versions", "20 losses of every network within 1e-5 of those committed")
 @pytest.mark.parametrize("name", vared.list_models())
 def test_losses_are_those_of_the_committed_file(name):
+    here = [hardware(), torch.backends.cpu.get_cpu_capability()]
+    if name in golden.AMPLIFY and here != [GOLDEN["made_on"], GOLDEN["instructions"]]:
+        pytest.skip(f"Training {name} amplifies rounding, which is another on {here} than where the file was made.")
     assert golden.losses(name) == pytest.approx(GOLDEN["losses"][name], abs=1e-5, rel=0), GOLDEN["made_on"]
 
 

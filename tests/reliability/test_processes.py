@@ -61,6 +61,13 @@ def ended(children: list[FORK.Process]) -> list[int | None]:
     return statuses
 
 
+def wait_for(note: Path) -> None:
+    end = time.monotonic() + HANG_SECONDS
+    while not note.exists():
+        assert time.monotonic() < end, f"{note.name} was never written"
+        time.sleep(0.01)
+
+
 def train(folder: Path, clips: Clips, **settings) -> str:
     network = dynamic_network(gate_norm="layer")
     recipe = short_recipe(epochs=4, precision="no")
@@ -89,8 +96,7 @@ def test_two_ranks_asked_to_stop_leave_a_state_and_go_on_exactly(tmp_path):
 
     assert ended(two_ranks(lambda rank: work(tmp_path / "whole", Clips(48)), tmp_path)) == [0, 0]
     children = two_ranks(lambda rank: work(tmp_path / "stopped", Waits(48, tmp_path / "note")), tmp_path)
-    while not (tmp_path / "note").exists():
-        time.sleep(0.01)
+    wait_for(tmp_path / "note")
     asked = time.monotonic()
     for child in children:
         os.kill(child.pid, signal.SIGTERM)
@@ -123,8 +129,7 @@ def test_no_rank_waits_for_one_that_was_killed(tmp_path):
         train(tmp_path / "run", Waits(48, tmp_path / f"note-{rank}"))
 
     children = two_ranks(work, tmp_path)
-    while not (tmp_path / "note-1").exists():
-        time.sleep(0.01)
+    wait_for(tmp_path / "note-1")
     os.kill(children[1].pid, signal.SIGKILL)
     statuses = ended(children)
     assert statuses[1] == -signal.SIGKILL and statuses[0] not in (None, 0)
